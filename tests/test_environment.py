@@ -54,7 +54,7 @@ def test_build_system_is_in_the_lock():
 def test_the_wheel_has_every_package_and_the_published_results():
     tools, library = CONFIG["tool"]["setuptools"], ROOT / "lib"
     packages = {".".join(p.parent.relative_to(library).parts) for p in library.rglob("*.py")}
-    assert sorted(tools["packages"]) == sorted({*packages, "dgm_book.published"})
+    assert sorted(tools["packages"]) == sorted({*packages, "dgm_book.corpus", "dgm_book.published"})
     patterns = tools["package-data"]["dgm_book.published"]
     assert tools["package-dir"]["dgm_book.published"] == "book/results"
     results = ROOT / "book" / "results"

@@ -62,6 +62,7 @@ sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 LIBRARY_SUFFIXES = {".py", ".js", ".css", ".json", ".mplstyle", ".yaml"}
+MARKS = ("book/corpus/hand_scores", "book/corpus/typed_sentences.tsv")  # that the pages show
 CACHE_DEPTH = 4
 WHEEL = ["pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
 WHEEL += ["--wheel-dir", "wheels", "."]
@@ -263,8 +264,9 @@ def prepare(path: Path, build: Build) -> tuple[nbformat.NotebookNode, bool]:
 
     def cached() -> Path:
         """Where the executed chapter lies, given its results as they are now."""
-        key = digest([code, tree_digest(results_folder(build.root) / name)])
-        return cache / f"{name}-{key[:20]}.ipynb"
+        trees = sorted(results_folder(build.root).glob(f"{name[:3]}*"))  # with those beside it
+        key = digest(map(tree_digest, [*trees, *(build.root / part for part in MARKS)]))
+        return cache / f"{name}-{digest([code, key])[:20]}.ipynb"
 
     place, start = cached(), time.monotonic()
     if (executed := try_read(place)) is not None:
@@ -340,7 +342,7 @@ def for_page(notebook: nbformat.NotebookNode, name: str) -> dict[Path, bytes]:
 
 def wheel(root: Path, output: Path) -> Path:
     """The library and its published results, as pip installs them, built when they changed."""
-    names = ("lib", "book/results", "pyproject.toml", "README.md", "LICENSE")
+    names = ("lib", *MARKS, "book/results", "pyproject.toml", "README.md", "LICENSE")
     sources = [root / name for name in names if (root / name).exists()]
     folder = output / "wheels" / digest(map(tree_digest, sources))[:20]
     if not list(folder.glob("*.whl")):
@@ -349,7 +351,7 @@ def wheel(root: Path, output: Path) -> Path:
         with tempfile.TemporaryDirectory() as copy:
             for source in sources:
                 target = Path(copy, source.relative_to(root))
-                target.parent.mkdir(exist_ok=True)
+                target.parent.mkdir(parents=True, exist_ok=True)
                 (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
             environment = {**os.environ, "SOURCE_DATE_EPOCH": "315532800"}  # always the same bytes
             options = {"cwd": copy, "env": environment, "capture_output": True, "text": True}

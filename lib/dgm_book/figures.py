@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import matplotlib.figure
@@ -117,6 +117,72 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> H
         f"</thead><tbody>{body}</tbody></table></div>"
     )
     return Html(html, "\n".join(" | ".join(row) for row in [head, *rows]))
+
+
+class Rate(NamedTuple):
+    """A row of `rates`: a share of n with its interval, perhaps as a second person marked it."""
+
+    label: str
+    share: float
+    low: float
+    high: float
+    kind: str = "baseline"  # or "model", "truth"
+    second: float | None = None
+
+
+def rates(groups: Mapping[str, Sequence[Rate]], caption: str, badge: Html) -> Html:
+    """Shares from 0 to 1 with their intervals, one above the other, in groups by name.
+
+    The page draws it at any width, with words in its own size; the second mark is a stroke.
+    """
+    parts, plain = [], [caption, badge.plain]
+    for name, group in groups.items():
+        rows = []
+        for rate in group:
+            numbers = " and ".join(
+                f"{100 * x:.0f}" for x in (rate.share, rate.second) if x is not None
+            )
+            interval = f"{100 * rate.low:.0f} to {100 * rate.high:.0f} %"
+            rows.append(
+                f'<li data-kind="{rate.kind}"><span>{escape(rate.label)}</span>'
+                f'<svg role="img" aria-label="interval {interval}">{_bar(rate)}</svg>'
+                f"<span>{numbers} %</span></li>"
+            )
+            plain.append(f"{name}, {rate.label}: {numbers} % ({interval})")
+        parts.append(f"<p>{escape(name)}</p><ul>{''.join(rows)}</ul>")
+    scale = "<p aria-hidden='true'><span>0</span><span>50</span><span>100 %</span></p>"
+    end = f"<figcaption>{escape(caption)}</figcaption>{badge.html}"
+    html = f'<figure class="dgm-figure dgm-rates">{"".join(parts)}{scale}{end}</figure>'
+    return Html(html, "\n".join(plain))
+
+
+def _bar(rate: Rate) -> str:
+    """A row of `rates` from 0 to 100 % of its width, as parts of an SVG element."""
+    line, at = '<line x1="{}%" x2="{}%" y1="{}%" y2="{}%"{}/>', f"{100 * rate.share:.1f}"
+    marks = [line.format(x, x, 0, 100, ' class="dgm-grid"') for x in (0, 50, 100)]
+    marks.append(line.format(*(f"{100 * x:.1f}" for x in (rate.low, rate.high)), 50, 50, ""))
+    if rate.second is not None:
+        marks.append(line.format(*[f"{100 * rate.second:.1f}"] * 2, 15, 85, ""))
+    square = f'<rect x="{at}%" y="50%" width="8" height="8" transform="translate(-4 -4)"/>'
+    marks.append(f'<circle cx="{at}%" cy="50%" r="4.5"/>' if rate.kind == "model" else square)
+    return "".join(marks)
+
+
+def folded(summary: str, *parts: Any) -> Html:
+    """Figures, tables or other parts behind a line that opens them."""
+    bundles = [part._repr_mimebundle_() for part in parts]
+    html, plain = ("".join(b[f"text/{kind}"] for b in bundles) for kind in ("html", "plain"))
+    top = f'<details class="dgm-folded"><summary>{escape(summary)}</summary>'
+    return Html(f"{top}{html}</details>", f"{summary}\n{plain}")
+
+
+def lines(rows: Sequence[Sequence[str]]) -> Html:
+    """Rows of (before, text, after) as a list, which the page lets a reader search."""
+    items = (
+        f"<li>{escape(before)} <q>{escape(text)}</q> {escape(after)}</li>"
+        for before, text, after in rows
+    )
+    return Html(f'<ol class="dgm-lines">{"".join(items)}</ol>', "\n".join(map(" ".join, rows)))
 
 
 def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:

@@ -7,6 +7,7 @@ python -m dgm_book score FOLDER --scorer NAME    asks what is not marked yet; q 
 python -m dgm_book score FOLDER                  prints rates with intervals, and agreement
 """
 
+import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from dgm import checkpoint
 
+LIBRARY = Path(__file__).resolve().parents[1]
 QUESTIONS = {
     "grammatical": "Could a person have written it, complete and grammatical?",
     "attribute": "Does it say what was asked, wholly, with nothing half-turned?",
@@ -71,26 +73,35 @@ def mark(folder: Path, scorer: str, ask: Callable[[str], str] = input) -> int:
 
 
 def rates(folder: Path, scorer: str) -> pandas.DataFrame:
-    """A row a system: n, the share shown, of those the share of each question, and "good" of all.
+    """A row a system with what `rate` gives, the best first; ValueError where a mark is missing."""
+    rows = {system: rate(own) for system, own in marked(folder, scorer).groupby("system")}
+    return pandas.DataFrame.from_dict(rows, "index").sort_values("good", ascending=False)
+
+
+def rate(own: pandas.DataFrame) -> dict[str, float]:
+    """Of rows of `marked`: n, the share shown, of those the share of each question, "good" of all.
 
     "low" and "high" bound "good" by Wilson's 95 % interval; "good if shown" leaves out abstentions.
+    """
+    shown, good = own[own["item"].notna()], int(own["good"].sum())
+    interval = binomtest(good, len(own)).proportion_ci(method="wilson")
+    share = {"n": len(own), "shown": len(shown) / len(own), **shown[list(QUESTIONS)].mean()}
+    share |= {"good": good / len(own), "low": interval.low, "high": interval.high}
+    return share | {"good if shown": good / len(shown) if len(shown) else float("nan")}
+
+
+def marked(folder: Path, scorer: str) -> pandas.DataFrame:
+    """The key with each text, its marks, and "good"; an abstention has no item and is not good.
+
     ValueError where a mark is missing.
     """
     key, marks = _read(folder / "key.tsv"), _marks(folder, scorer)
     missing = set(key["item"].dropna()) - set(marks.index)
     if missing:
         raise ValueError(f"{scorer} has not marked {len(missing)} items")
-    rows = {}
-    for system, own in key.groupby("system"):
-        answers = marks.loc[own["item"].dropna().astype(int)]
-        good = int(answers.all(axis=1).sum())
-        interval = binomtest(good, len(own)).proportion_ci(method="wilson")
-        share = {"n": len(own), "shown": len(answers) / len(own), **answers.mean()}
-        share |= {"good": good / len(own), "low": interval.low, "high": interval.high}
-        rows[system] = share | {
-            "good if shown": good / len(answers) if len(answers) else float("nan")
-        }
-    return pandas.DataFrame.from_dict(rows, "index").sort_values("good", ascending=False)
+    texts = _read(folder / "sheet.tsv").set_index("item")["text"]
+    rows = key.merge(marks.join(texts), "left", left_on="item", right_index=True)
+    return rows.assign(good=rows[list(QUESTIONS)].eq(1).all(axis=1))
 
 
 def agreement(folder: Path, scorer: str, other: str) -> dict[str, float]:
@@ -129,6 +140,13 @@ def _marks(folder: Path, scorer: str) -> pandas.DataFrame:
     if strangers or marks.index.has_duplicates:
         raise ValueError(f"{path}: items {sorted(strangers)} are not on the sheet, or one is twice")
     return marks
+
+
+@functools.cache
+def corpus() -> Path:
+    """Where the book's own sentences and the marks lie: in a checkout, or in the wheel."""
+    places = LIBRARY.parent / "book" / "corpus", LIBRARY / "dgm_book" / "corpus"
+    return next(filter(Path.is_dir, places))
 
 
 def _read(path: Path) -> pandas.DataFrame:

@@ -168,6 +168,17 @@ def test_the_page_rewrites_as_pytorch_rewrites(shared):
     assert wrong == ["0", "0"]
 
 
+def test_the_list_of_rewrites_opens_and_is_searched(shared):
+    folded = shared(STEERING).page.locator("details:has(> .dgm-lines)")
+    lines = folded.locator("li")
+    assert not lines.first.is_visible()
+    folded.locator("summary").click()
+    assert lines.filter(visible=True).count() == lines.count() >= 200
+    folded.get_by_role("searchbox").fill("ROOM 212")
+    assert "The heater in room 212" in lines.filter(visible=True).inner_text()
+    assert folded.get_by_role("status").inner_text() == f"1 of {lines.count()} lines"
+
+
 @pytest.mark.parametrize("page", CHAPTERS)
 def test_links_in_the_text_set_widgets_and_the_page_stays(opened, page):
     view = opened(page)

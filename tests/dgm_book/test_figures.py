@@ -153,6 +153,20 @@ def test_table_and_badge_escape_text():
     assert 'data-current="true"' in figures.badge("smoke").html
 
 
+def test_rates_stand_at_their_places_and_folded_parts_keep_their_text():
+    rate = figures.Rate("<a>", 0.25, 0.125, 0.5, "model", 0.3)
+    shown = figures.rates({"b & c": [rate, rate._replace(kind="truth")]}, "d", figures.badge("e"))
+    assert '<line x1="12.5%" x2="50.0%" y1="50%"' in shown.html
+    assert shown.html.count('cx="25.0%"') == shown.html.count('<rect x="25.0%"') == 1
+    assert shown.html.count('<line x1="30.0%" x2="30.0%"') == 2
+    assert "<a>" not in shown.html
+    assert "b & c, <a>: 25 and 30 % (12 to 50 %)" in shown.plain
+    folded = figures.folded("<f>", shown, figures.lines([("g <", "h", "i")]))
+    assert folded.html.startswith('<details class="dgm-folded"><summary>&lt;f&gt;</summary>')
+    assert "g &lt; <q>h</q> i" in folded.html
+    assert folded.plain.endswith("g < h i")
+
+
 def test_glue_hands_named_numbers_to_the_prose(monkeypatch):
     displayed = []
     show = lambda data, **rest: displayed.append((data, rest))  # noqa: E731

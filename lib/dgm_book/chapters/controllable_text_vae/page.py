@@ -15,8 +15,8 @@ from dgm import steering
 from dgm.papers.controllable_text_vae import LossWeights
 from dgm.simplex_steering import SteeringModel
 from dgm_book import jobs, profiles, results, statistics
+from dgm_book.chapters.controllable_text_vae import marks, rewriter_results
 from dgm_book.chapters.controllable_text_vae import recipe as plan
-from dgm_book.chapters.controllable_text_vae import rewriter_results
 from dgm_book.chapters.controllable_text_vae.codes import WALK
 from dgm_book.chapters.controllable_text_vae.recipe import MANIPULATIONS, Recipe
 from dgm_book.chapters.controllable_text_vae.rewriter_results import narrow_tensors, plain_values
@@ -89,12 +89,9 @@ def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
     return {
         "switch": {"steering": [chapter.page]},
         "cliff": {"walk": [chapter.walk], **first},
-        "simplex": {"ours": chapter.simplex, "released weights": [chapter.released]},
         "histograms": first,
-        "densities": codes,
         "mapper": codes,
         "frontier": {**lines, **codes},
-        "rewrites": {"steering": chapter.steering[chapter.labels][:1]},
         "other data": {
             f"{data}, {kind}": [result]
             for data, kinds in chapter.others.items()
@@ -138,7 +135,6 @@ def numbers(chapter: Chapter) -> dict[str, Any]:
         "released": chapter.released.values,
         "page": chapter.page.values,
         "judges": chapter.judges.values["test"],
-        "steered": chapter.steering[chapter.labels][0].values,
         "swap": chapter.controls[chapter.recipe.dataset].values["word swap"],
         "n_seeds": len(simplex),
         "n_validation": simplex[0].tensors["labels"].numel(),
@@ -162,18 +158,16 @@ def numbers(chapter: Chapter) -> dict[str, Any]:
     return values | {k: render(_TEXTS[k], values) for k in ("unread", "kl_weights")}
 
 
-def _pieces(runs: Sequence[Result]) -> list[tuple]:
-    """Pieces and nodes of Mapper graphs at the coarsest and the finest slices, means over seeds."""
+def _pieces(runs: Sequence[Result]) -> list[tuple[str, Tensor]]:
+    """Pieces of Mapper graphs at the coarsest and the finest slices, means over seeds."""
     slices = list(runs[0].values["mapper"])
-    return [
-        (r, *(over_seeds(runs, f"mapper/{r}/{k}").mean() for k in ("n_components", "n_nodes")))
-        for r in (slices[0], slices[-1])
-    ]
+    ends = slices[0], slices[-1]
+    return [(r, over_seeds(runs, f"mapper/{r}/n_components").mean()) for r in ends]
 
 
 def prose_values(chapter: Chapter) -> dict[str, str]:
     """Sentences and numbers of the page that the results decide."""
-    values = numbers(chapter)
+    values = numbers(chapter) | {"hand": marks.numbers(), "percent": lambda x: f"{100 * x:.0f}"}
     return {name: render(template, values) for name, template in _TEXTS.items()}
 
 
