@@ -105,7 +105,7 @@ def scored(model: RewritingModel, name: str, split: str) -> tuple[dict[str, Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Scores by the command line's arguments; the validation split chooses the least log-likelihood."""
+    """Scores by the command line's arguments; validation chooses the least log-likelihood."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=list(styles.VERTICES))
     parser.add_argument("folder", type=Path)
