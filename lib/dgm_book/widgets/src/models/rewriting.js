@@ -200,7 +200,7 @@ const rewritten = (text, sentences, count) => ({
 });
 
 /**
- * At most `count` rewrites of a text, best first, a step at a time, and the candidates of each sentence; onFirst
+ * At most `count` rewrites of a text, best first, a step at a time, and each sentence's candidates; onFirst
  * is early given what greedy decoding writes. @type {(...of: RewriteParts) => Generator<void, RewrittenText>}
  */
 export function* rewriting(model, text, weights, { locked = [], count = 5, onFirst } = {}) {

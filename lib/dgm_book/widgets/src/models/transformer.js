@@ -2,25 +2,25 @@
 
 import { roomWith } from "./lstm.js";
 
-// Two WebAssembly functions. f(w, x, b, o, bytes of b, bytes of x, n) is n rows of o = W x + b, sixteen of W's rows
-// with two x at a time; W lies by sixteen rows, and in these by columns. In its text form
+// Two WebAssembly functions. f(w, x, b, o, bytes of b, bytes of x, n): n rows of o = W x + b, sixteen of W's
+// rows with two x at a time; W lies by sixteen rows, and in these by columns. In its text form
 //   loop $block  loop $input  p0..p3, q0..q3 = load b, k = w
 //     loop $k  u = splat x[i], v = splat x[i + bytes]  s = load k[16 j]  pj += s u  qj += s v  k += 64
 //              br_if $k (i += 4) < end of this x
 //     store o = p0..p3, q0..q3  br_if $input (n -= 2) > 0
 //   w = k  b += 64  o += 64  br_if $block o < end
-// e(x, end, top) sums exp(x - top): 2^(whole + f), whole as bits of the exponent and 2^f a polynomial within 1e-7,
-//   t = max(x - top, -87) / log 2, r = t + 1.5 * 2^23, f = t - (r - 1.5 * 2^23), s += bits (r << 23) + bits of 2^f
+// e(x, end, top) sums exp(x - top) = 2^(r + f), r as bits of the exponent, 2^f a polynomial within 1e-7, by
+//   t = max(x - top, -87) / log 2, r = t + 1.5 * 2^23, f = t - (r - 1.5 * 2^23), s += (r << 23) + bits of 2^f
 const PRODUCTS =
-  "AGFzbQEAAAABEgJgB39/f39/f38AYAN/f30BfQIIAQFtAW0CAAEDAwIAAQcJAgFmAAABZQABCtwEAoYDAgZ/C3sgAyAEaiELA0AgASEHI" +
-  "AMhCSAGIQoDQCAC/QAEACIUIRAgAv0ABBAiFSERIAL9AAQgIhYhEiAC/QAEMCIXIRMgACEMIAcgBWohCANAIAf9CQIAIQ0gByAFav0JAg" +
-  "AhDiAM/QAEACEPIBAgDyAN/eYB/eQBIRAgFCAPIA795gH95AEhFCAM/QAEECEPIBEgDyAN/eYB/eQBIREgFSAPIA795gH95AEhFSAM/QA" +
-  "EICEPIBIgDyAN/eYB/eQBIRIgFiAPIA795gH95AEhFiAM/QAEMCEPIBMgDyAN/eYB/eQBIRMgFyAPIA795gH95AEhFyAMQcAAaiEMIAdB" +
-  "BGoiByAISQ0ACyAJIBD9CwQAIAkgEf0LBBAgCSAS/QsEICAJIBP9CwQwIAkgBGohCSAJIBT9CwQAIAkgFf0LBBAgCSAW/QsEICAJIBf9C" +
-  "wQwIAkgBGohCSAIIAVqIQcgCkECayIKQQBKDQALIAwhACACQcAAaiECIANBwABqIgMgC0kNAAsL0QEBA3sDQCAA/QAEACAC/RP95QFDAA" +
-  "Cuwv0T/esBQzuquD/9E/3mASEDIANDAABAS/0T/eQBIQQgAyAEQwAAQEv9E/3lAf3lASEDIAUgBEEX/asBQwEAgD/9EyADQxRyMT/9EyA" +
-  "DQ4z8dT79EyADQ3JbYz39EyADQymGHjz9EyADQ3MErjr9E/3mAf3kAf3mAf3kAf3mAf3kAf3mAf3kAf3mAf3kAf2uAf3kASEFIABBEGoi" +
-  "ACABSQ0ACyAF/R8AIAX9HwGSIAX9HwIgBf0fA5KSCw==";
+  "AGFzbQEAAAABEgJgB39/f39/f38AYAN/f30BfQIIAQFtAW0CAAEDAwIAAQcJAgFmAAABZQABCtwEAoYDAgZ/C3sgAyAEaiELA0AgASEH" +
+  "IAMhCSAGIQoDQCAC/QAEACIUIRAgAv0ABBAiFSERIAL9AAQgIhYhEiAC/QAEMCIXIRMgACEMIAcgBWohCANAIAf9CQIAIQ0gByAFav0J" +
+  "AgAhDiAM/QAEACEPIBAgDyAN/eYB/eQBIRAgFCAPIA795gH95AEhFCAM/QAEECEPIBEgDyAN/eYB/eQBIREgFSAPIA795gH95AEhFSAM" +
+  "/QAEICEPIBIgDyAN/eYB/eQBIRIgFiAPIA795gH95AEhFiAM/QAEMCEPIBMgDyAN/eYB/eQBIRMgFyAPIA795gH95AEhFyAMQcAAaiEM" +
+  "IAdBBGoiByAISQ0ACyAJIBD9CwQAIAkgEf0LBBAgCSAS/QsEICAJIBP9CwQwIAkgBGohCSAJIBT9CwQAIAkgFf0LBBAgCSAW/QsEICAJ" +
+  "IBf9CwQwIAkgBGohCSAIIAVqIQcgCkECayIKQQBKDQALIAwhACACQcAAaiECIANBwABqIgMgC0kNAAsL0QEBA3sDQCAA/QAEACAC/RP9" +
+  "5QFDAACuwv0T/esBQzuquD/9E/3mASEDIANDAABAS/0T/eQBIQQgAyAEQwAAQEv9E/3lAf3lASEDIAUgBEEX/asBQwEAgD/9EyADQxRy" +
+  "MT/9EyADQ4z8dT79EyADQ3JbYz39EyADQymGHjz9EyADQ3MErjr9E/3mAf3kAf3mAf3kAf3mAf3kAf3mAf3kAf3mAf3kAf2uAf3kASEF" +
+  "IABBEGoiACABSQ0ACyAF/R8AIAX9HwGSIAX9HwIgBf0fA5KSCw==";
 
 const EPSILON = 1e-5; // of layer norms, as PyTorch's
 const [GELU_END, GELU_STEPS] = [6, 64]; // the normal distribution's table, and its steps per unit
