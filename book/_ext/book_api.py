@@ -19,7 +19,7 @@ from sphinx.util import logging
 logger = logging.getLogger(__name__)
 # Changes when a result or the library does; dgm_book.build writes it.
 STAMP = "book/results.sha256"
-GROUP = re.compile(r"<!-- modules ([\w. ]+) -->")
+GROUP = re.compile(r"<!-- modules ([\w.= ]+) -->")
 ALL = "<!-- all modules -->"
 
 
@@ -39,8 +39,8 @@ def public_modules() -> dict[str, str]:
 
 
 def within(module: str, entry: str) -> bool:
-    """Whether a module is one, or lies below it."""
-    return module == entry or module.startswith(f"{entry}.")
+    """Whether a module is one, or lies below it; of `=NAME` only whether it is that one."""
+    return module == entry.removeprefix("=") or module.startswith(f"{entry}.")
 
 
 def group_of(entries: list[str]) -> list[str]:
@@ -70,7 +70,8 @@ def table(folder: Path) -> str:
     for path in sorted(folder.glob("*.md")):
         text = path.read_text("utf-8")
         names = group_of(group[1].split()) if (group := GROUP.search(text)) else []
-        lines += [f"## {text.splitlines()[0].lstrip('# ')}", "", f"{{doc}}`api/{path.stem}`", ""]
+        title, page = text.splitlines()[0].lstrip("# "), f"api/{path.stem}"
+        lines += [f"## {title}", "", f"{{doc}}`All of them in full <{page}>`", ""]
         lines += ["| module | what it is for |", "| --- | --- |"]
         for name in names:
             counts[name] += 1

@@ -38,6 +38,12 @@ def test_the_gallery_shows_each_chapter_and_starts_its_widget(visit, serve):
         view.page.wait_for_function("image => image.naturalWidth > 99", arg=image.element_handle())
     view.page.wait_for_load_state("networkidle")
     assert 0 < view.received() <= 3_000_000
+    moves = "image => image.currentSrc.endsWith('.webp') && image.naturalWidth > 99"
+    for card in cards.all():
+        card.hover()
+        view.page.wait_for_function(moves, arg=card.locator("img").element_handle())
+    view.page.mouse.move(0, 0)
+    assert not cards.last.locator("img").evaluate(moves)
     cards.first.press("Enter")
     view.page.get_by_text(re.compile("^Set by a link: beta")).wait_for(state="attached")
     view.assert_clean()
