@@ -12,7 +12,7 @@ export PIP_USER := 0
 # Where no Node is installed, `make node` puts one there.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: book test widgets posters serve independent bench clean test-hosted test-versions repository lint chromium node setup
+.PHONY: book test widgets posters pdf serve independent bench clean test-hosted test-versions repository lint chromium node setup
 
 book: $(READY)
 	$(BIN)/python -m dgm_book build --jobs $(JOBS)
@@ -41,6 +41,10 @@ node:
 # Pictures of the widgets in the built book, for PDFs and pages without JavaScript.
 posters: book chromium
 	$(BIN)/python tests/tools/posters.py _build/html
+
+# The whole book as one file, offered on its first page; printed by Chromium.
+pdf: book chromium
+	$(BIN)/python tests/tools/book_pdf.py _build/html
 
 serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000

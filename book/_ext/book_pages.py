@@ -1,8 +1,7 @@
-"""What the book adds to its engine: two directives, an API page, pages that need no network.
+"""What the book adds to its engine: two directives, pages that need no network.
 
 `{dgm-widget} notebooks/NAME CLASS` puts a widget of an executed chapter on a prose page, and
-`{dgm-claims}` the table of all chapters' claims. On a page that holds the line `<!-- modules -->`,
-the line becomes a reference of the library's public modules.
+`{dgm-claims}` the table of all chapters' claims.
 """
 
 from __future__ import annotations
@@ -69,19 +68,6 @@ MODE = """(() => {
   root.mode = localStorage.getItem("mode") || "auto";
   root.theme = root.mode === "auto" ? (dark ? "dark" : "light") : root.mode;
 })();"""
-# The order in which the reference lists modules, the library first; of one entry by name.
-ORDER = [
-    *(
-        "dgm.papers",
-        "dgm.steering",
-        "dgm.sampling",
-        "dgm.vae",
-        "dgm.measure",
-        "dgm.nets",
-        "dgm.data",
-    ),
-    *("dgm", "dgm_book.results", "dgm_book.claims", "dgm_book.chapters", "dgm_book"),
-]
 
 
 def widget_closure(state: dict[str, Any], model: str) -> dict[str, Any]:
@@ -174,70 +160,6 @@ class WidgetLinks(SphinxTransform):
                 link["refuri"] = quote(link["refuri"], safe="#&=:,;/")
 
 
-def list_modules(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Puts the reference of every public module in the place of the line `<!-- modules -->`."""
-    if "<!-- modules -->" not in source[0]:
-        return
-    app.env.note_dependency(STAMP)
-    names = []
-    for package in ("dgm", "dgm_book"):
-        library = Path(find_spec(package).origin).parent
-        for path in library.rglob("*.py"):
-            parts = path.relative_to(library.parent).with_suffix("").parts
-            if parts[-1] == "__init__":
-                parts = parts[:-1]
-            documented = path.read_text("utf-8").startswith(('"""', 'r"""'))
-            if parts[1:] and documented and not any(part.startswith("_") for part in parts):
-                names.append(".".join(parts))
-    place = {
-        name: next(i for i, entry in enumerate(ORDER) if within(name, entry)) for name in names
-    }
-    names.sort(key=lambda name: (place[name], name))
-    source[0] = source[0].replace(
-        "<!-- modules -->",
-        "\n".join(
-            f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n"
-            for name in names
-        ),
-    )
-
-
-def within(module: str, entry: str) -> bool:
-    """Whether a module is one, or lies below it."""
-    return module == entry or module.startswith(f"{entry}.")
-
-
-def docstring_to_rst(
-    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
-) -> None:
-    """Our docstrings are plain text with code in single backticks: makes that reStructuredText."""
-    literal = False
-    result = []
-    for before, line in zip(["", *lines], lines, strict=False):
-        # A module's indented paragraphs are equations: keep their layout.
-        if what == "module" and line.startswith("    "):
-            if not literal and not before.strip():
-                result += [".. code-block:: text", ""]
-                literal = True
-            if literal:
-                result.append(line)
-                continue
-        if line.strip():
-            literal = False
-        pieces = re.split(r"(`+[^`]+`+)", line)
-        pieces[0::2] = [re.sub(r"([*|\\]|(?<=\w)_(?!\w))", r"\\\1", p) for p in pieces[0::2]]
-        pieces[1::2] = [f"``{p.strip('`')}``" for p in pieces[1::2]]
-        result.append("".join(pieces))
-    lines[:] = result
-
-
-def skip_fields(
-    app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
-) -> bool | None:
-    """Leaves out the fields of named tuples: their class's docstring tells of them."""
-    return True if type(obj).__name__ == "_tuplegetter" else None
-
-
 def page_scripts(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
@@ -290,6 +212,7 @@ def finish(app: Sphinx, error: Exception | None) -> None:
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text("utf-8")
         lean = STATES.sub(partial(packed_state, folder=page.parent), text)
+        lean = lean.replace(*UNNAMED)
         if page.name != "search.html":
             lean = SEARCH.sub("", lean)
         if lean != text:
@@ -314,6 +237,8 @@ def finish(app: Sphinx, error: Exception | None) -> None:
     )
 
 
+# What opens a part of the theme's list of pages has no name.
+UNNAMED = ("<summary><span", '<summary aria-label="Pages of this part"><span')
 # A page's widgets, as myst-nb writes them and as widgets.js reads them.
 STATES = re.compile(rf'<script type="{re.escape(STATE)}">(.*?)</script>', re.S)
 PACKED = re.compile(r'<script type="application/x-dgm-state".*?</script>', re.S)
@@ -427,9 +352,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("dgm-widget", WidgetDirective)
     app.add_directive("dgm-claims", ClaimsDirective)
     app.add_transform(WidgetLinks)
-    app.connect("source-read", list_modules)
-    app.connect("autodoc-process-docstring", docstring_to_rst, priority=100)
-    app.connect("autodoc-skip-member", skip_fields)
     app.connect("html-page-context", page_scripts, priority=900)
     app.connect("build-finished", finish, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -25,3 +25,31 @@ for (const list of document.querySelectorAll(".dgm-folded > .dgm-lines")) {
   list.tabIndex = 0;
   list.before(input, count);
 }
+
+// Copies the entries that a page is cited by; where a browser forbids that, selects them.
+for (const button of document.querySelectorAll(".dgm-cite button")) {
+  const block = button.closest(".dgm-cite");
+  const note = block.querySelector("[role=status]");
+  const entries = block.querySelector("pre");
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(entries.textContent);
+      note.textContent = "Copied.";
+    } catch {
+      getSelection().selectAllChildren(entries);
+      const copied = document.execCommand("copy");
+      note.textContent = copied ? "Copied." : "Selected: press Ctrl+C, or ⌘C, to copy.";
+    }
+  });
+}
+
+// A thumbnail moves while it is pointed at or has the focus, unless its reader prefers stillness.
+if (matchMedia("(prefers-reduced-motion: no-preference)").matches) {
+  for (const image of document.querySelectorAll("img[data-moving]")) {
+    const { src } = image;
+    const show = (source) => () => Object.assign(image, { src: source });
+    const card = image.closest("a");
+    for (const kind of ["pointerenter", "focus"]) card.addEventListener(kind, show(image.dataset.moving));
+    for (const kind of ["pointerleave", "blur"]) card.addEventListener(kind, show(src));
+  }
+}

@@ -13,6 +13,7 @@ import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from html import unescape
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ import nbformat
 import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from pybtex.database import parse_string
 
 from dgm_book import build as book
 
@@ -33,6 +35,7 @@ class Dial(anywidget.AnyWidget):
 Dial()
 """
 PARAMETERS = {"PROFILE": "smoke", "SEED": 7}
+BASE = "https://example.org/book/"
 BUILD = """
 import sys, pathlib
 from dgm_book import build
@@ -402,8 +405,14 @@ def pages(tmp_path_factory):
         shutil.copy(ROOT / name, root / name)
     toc = "format: jb-book\nroot: book/intro\nchapters:\n- file: notebooks/01_tiny\n"
     (root / "_toc.yml").write_text(toc)
-    intro = "# Hello\n\n```{dgm-widget} notebooks/01_tiny Dial\n```\n"
+    intro = (
+        "# Hello\n\nA *dial* turns. Turn it now.\n\n```{dgm-widget} notebooks/01_tiny Dial\n```\n"
+    )
+    intro += "".join(f"\n```{{{name}}}\n```\n" for name in ("dgm-gallery", "dgm-pdf"))
     (root / "book" / "intro.md").write_text(intro)
+    chapter = {"page": "notebooks/01_tiny", "paper": "huang2020evaluating", "question": "Why?"}
+    chapter |= {"action": "Turn it", "address": "dial=value:2"}
+    (root / "book" / "chapters.yaml").write_text(json.dumps([chapter]))
     tiny = notebook_of(WIDGET)
     tiny.cells[0].source = "# Tiny\n\n$$x^2$$"
     write(root, tiny)
@@ -413,6 +422,9 @@ def pages(tmp_path_factory):
         project = f'[project]\nname = "tiny"\nversion = "1"\n{urls}'
         packages = '[tool.setuptools.packages.find]\nwhere = ["lib"]\n'
         (root / "pyproject.toml").write_text(project + packages)
+        config = (ROOT / "_config.yml").read_text()
+        base = config.replace('baseurl: ""', f'baseurl: "{BASE if address else ""}"')
+        (root / "_config.yml").write_text(base)
         environment = {k: v for k, v in os.environ.items() if k != "DGM_RESULTS"}
         options = {"capture_output": True, "text": True, "env": environment}
         done = subprocess.run([sys.executable, "-c", BUILD, str(root)], **options)
@@ -478,6 +490,46 @@ def test_the_wheel_follows_its_content_and_leaves_nothing_in_the_sources(
         book.wheel(root, tmp_path / "c")
 
 
+def tags(html: str) -> dict[str, str]:
+    """What a page says of itself to those who show links to it."""
+    pairs = re.findall(r'<meta (?:name|property)="([^"]+)" content="([^"]*)"', html)
+    assert html.count('name="description"') == 1
+    return {name: unescape(text) for name, text in pairs}
+
+
+def test_a_page_describes_and_cites_itself_and_leads_on(pages):
+    intro, chapter = (
+        (pages.html / name).read_text() for name in ("book/intro.html", "notebooks/01_tiny.html")
+    )
+    of = tags(intro)
+    assert of["description"] == of["og:description"] == "A dial turns. Turn it now."
+    assert tags(chapter)["og:title"] == "Tiny"
+    assert (pages.html / "book" / of["og:image"]).is_file()
+    assert "og:url" not in of
+    assert not (pages.html / "sitemap.xml").exists()
+    assert tags((pages.html / "genindex.html").read_text())["description"].startswith("Six")
+    assert 'href="../notebooks/01_tiny.html#dial=value:2"' in intro
+    block = re.search(r'<details class="dgm-cite">.*?<pre[^>]*>(.*?)</pre>', chapter, re.S)
+    entries = parse_string(unescape(block[1]), "bibtex").entries
+    assert list(entries) == ["dgm-tiny", "huang2020evaluating"]
+    assert entries["dgm-tiny"].fields["title"] == "{Tiny}"
+    assert re.search(r"</h1>\s*<p class=\"dgm-time\">1 min to read", chapter)
+    assert "dgm-next" not in chapter, "there is no next one"
+
+
+def test_the_printed_book_is_offered_while_it_is_newer_than_the_pages(pages):
+    intro, printed = pages.html / "book/intro.html", pages.html / "deep-generative-models.pdf"
+    assert printed.name not in intro.read_text()
+    printed.write_bytes(b"%PDF" * 500_000)
+    pages.build("")
+    assert f'href="../{printed.name}" download' in intro.read_text()
+    assert "(2.0 MB)" in intro.read_text()
+    os.utime(printed, (1, 1))
+    pages.build("")
+    assert not printed.exists()
+    assert printed.name not in intro.read_text()
+
+
 def test_launch_buttons_appear_with_the_address(pages):
     page = pages.html / "notebooks" / "01_tiny.html"
     html = page.read_text()
@@ -488,6 +540,11 @@ def test_launch_buttons_appear_with_the_address(pages):
     path = "notebooks/01_tiny.ipynb"
     assert f"colab.research.google.com/github/someone/book/blob/main/{path}" in html
     assert f"mybinder.org/v2/gh/someone/book/main?urlpath=lab/tree/{path}" in html
+    own = f"{BASE}notebooks/01_tiny.html"
+    assert tags(html)["og:url"] == own
+    assert tags(html)["og:image"] == f"{BASE}_static/social-card.png"
+    assert html.count(f'<link rel="canonical" href="{own}"') == 1
+    assert f"<loc>{own}</loc>" in (pages.html / "sitemap.xml").read_text()
 
 
 def test_a_warning_fails_the_build_twice(pages):
