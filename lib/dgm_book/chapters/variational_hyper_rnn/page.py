@@ -489,7 +489,7 @@ def page_models(chapter: Chapter, dataset: str) -> dict[str, dict[str, Any]]:
         tensors = chapter.sets[dataset][model][0].tensors
         models[name] = {
             "kind": plan.MODELS[dataset][model].kind,
-            "emission": experiment.emission(len(tensors["input_mean"])),
+            "emission": chapter.recipe.training[dataset].emission,
             "state": {key: value.float().numpy() for key, value in tensors.items()},
             "hyper_input": plan.MODELS[dataset][model].hyper_input,
             "sigma_min": chapter.recipe.training[dataset].sigma_min,

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from dgm.data import music, series
@@ -24,6 +25,7 @@ CHAPTER = "06_variational_hyper_rnn"
 EXPERIMENT = "dgm_book.chapters.variational_hyper_rnn.run"
 MATRICES_SEED = 6  # two of its ten systems grow, the fastest by 1.13 per step
 SUITE_SEED = 100
+PEGGED = 4  # the exchange rate that for years did not move
 REPEATS = 5  # evaluations with the training's number of particles
 
 Net = paper.VariationalRNN | paper.DeterministicHyperRNN
@@ -37,6 +39,7 @@ class Sequences(NamedTuple):
     x: Tensor  # (B, T, X) float32, zeros behind the ends and where nothing was read
     lengths: Tensor  # (B,)
     observed_mask: Tensor | None  # (B, T, X); None where all was read
+    scaling: Tensor | float = 0.0  # (B,), nats: log-densities of x plus this are of the set's units
 
 
 class Splits(NamedTuple):
@@ -71,32 +74,46 @@ def splits(dataset: str, training: Training, sequences: tuple[int, int, int]) ->
     else:
         load = music.load if dataset in music.NAMES else series.load
         parts = [load(dataset, split) for split in ("train", "validation", "test")]
+    scale = None
+    if training.emission == "student_t":
+        parts = [[_increments(dataset, series) for series in part] for part in parts]
+        frames = torch.cat(parts[0])
+        scale = (frames - frames.nanmean(0)).square().nanmean(0).sqrt()
+        parts = [[series / scale for series in part] for part in parts]
     parts[0] = [piece for x in parts[0] for piece in x.split(training.window or len(x))]
     frames = torch.cat([piece.float() for piece in parts[0]])
-    train, validation, test = (_padded(rows) for rows in parts)
+    train, validation, test = (_padded(rows, scale) for rows in parts)
     return Splits(train, validation, test, frames.nanmean(0))
 
 
-def _padded(rows: list[Tensor]) -> Sequences:
+def _increments(dataset: str, series: Tensor) -> Tensor:
+    """Changes from step to step, (T, X), whose log-density is that of the values after the first.
+
+    Exchange rates are changes already. Their fifth was pegged: where it rests, no density is.
+    """
+    if dataset != "exchange-rates":
+        return series.diff(dim=0)
+    return series[:, torch.arange(series.shape[1]) != PEGGED]
+
+
+def _padded(rows: list[Tensor], scale: Tensor | None = None) -> Sequences:
     x = nn.utils.rnn.pad_sequence([row.float() for row in rows], batch_first=True)
     lengths = torch.tensor([len(row) for row in rows])
     missing = x.isnan()
-    return Sequences(x.nan_to_num(), lengths, ~missing if missing.any() else None)
-
-
-def emission(x_dim: int) -> str:
-    """What frames of so many numbers are: piano rolls have 88 keys."""
-    return "bernoulli" if x_dim == 88 else "gaussian"
+    scaling = 0.0
+    if scale is not None:  # dividing by it multiplies each density by it
+        scaling = -torch.stack([(~row.isnan() * scale.log()).double().sum() for row in rows])
+    return Sequences(x.nan_to_num(), lengths, ~missing if missing.any() else None, scaling)
 
 
 def build(model: plan.Model, training: Training, x_dim: int) -> Net:
     """A model with fresh weights from torch's global generator."""
-    kind, layers, least = emission(x_dim), training.layers, training.sigma_min
+    kind, layers, least = training.emission, training.layers, training.sigma_min
     if model.kind == "hyperlstm":
         sizes = (layers, model.z, model.hyper)
         return paper.DeterministicHyperRNN(x_dim, model.h, kind, *sizes, least)
     if model.kind == "vrnn":
-        return paper.VariationalRNN(x_dim, model.z, model.h, kind, layers, sigma_min=least)
+        return paper.VariationalRNN(x_dim, model.z, model.h, kind, layers, least, model.linear)
     sizes = (x_dim, model.z, model.h, model.hyper, kind, layers)
     return paper.VariationalHyperRNN(*sizes, hyper_input=model.hyper_input, sigma_min=least)
 
@@ -146,7 +163,7 @@ def can_compile(device: str) -> bool:
 
 
 def _stepper(train: Sequences, training: Training, steps: int, device: str) -> Callable:
-    x, lengths, mask = _to_device(train, device)
+    x, lengths, mask, _ = _to_device(train, device)
     options = {"validate": False, "compiled": training.compiled and can_compile(device)}
     if options["compiled"]:
         torch.compiler.reset()  # else earlier models' code would count as versions of this one's
@@ -175,8 +192,9 @@ def _stepper(train: Sequences, training: Training, steps: int, device: str) -> C
 
 
 def _to_device(sequences: Sequences, device: str | torch.device) -> Sequences:
-    x, lengths, mask = sequences
-    return Sequences(x.to(device), lengths.to(device), None if mask is None else mask.to(device))
+    x, lengths, mask, scaling = sequences
+    mask = None if mask is None else mask.to(device)
+    return Sequences(x.to(device), lengths.to(device), mask, scaling)
 
 
 def likelihoods(
@@ -184,12 +202,12 @@ def likelihoods(
 ) -> Tensor:
     """Bound (B,) of each sequence, nats; of a model without z, the log-likelihood itself."""
     device = net.input_mean.device
-    x, lengths, mask = _to_device(sequences, device)
+    x, lengths, mask, scaling = _to_device(sequences, device)
     if isinstance(net, paper.VariationalRNN):
         generator = torch.Generator(device).manual_seed(seed)
-        return paper.evaluate(net, x, lengths, n_particles, resample, generator, mask)
+        return paper.evaluate(net, x, lengths, n_particles, resample, generator, mask) + scaling
     with torch.no_grad():
-        return net(x, lengths, mask).double().cpu()
+        return net(x, lengths, mask).double().cpu() + scaling
 
 
 def per_step(values: Tensor, sequences: Sequences) -> float:
@@ -289,6 +307,31 @@ def truth(profile: profiles.Profile, recipe: Recipe) -> Result:
     return results.get("switching-oracle", compute, context(profile), seed=0)
 
 
+def walk(profile: profiles.Profile, dataset: str, recipe: Recipe) -> Result:
+    """A set without memory: each number's increments are Student's t, fitted to the training set."""
+
+    def compute() -> Values:
+        train, _, test, _ = splits(dataset, recipe.training[dataset], recipe.sequences)
+        values, freedom = torch.zeros(test.x.shape[:2], dtype=torch.float64), []
+        for i in range(test.x.shape[-1]):
+            known, asked = (_inside(part)[..., i] for part in (train, test))
+            law = stats.t(*stats.t.fit(train.x[..., i][known].double().numpy()))
+            values[asked] += torch.from_numpy(law.logpdf(test.x[..., i][asked].double().numpy()))
+            freedom.append(law.args[0])
+        totals = values.sum(1) + test.scaling
+        per = {"by_sequence": _short(totals / test.lengths), "per_step": per_step(totals, test)}
+        return per | {"freedom": _short(torch.tensor(freedom))}, {}
+
+    return results.get(f"{dataset}-walk", compute, context(profile, dataset), seed=0)
+
+
+def _inside(sequences: Sequences) -> Tensor:
+    """What was read of sequences (B, T, X), bool."""
+    inside = torch.arange(sequences.x.shape[1]) < sequences.lengths[:, None]
+    mask = sequences.observed_mask
+    return inside[..., None].expand(sequences.x.shape) if mask is None else inside[..., None] & mask
+
+
 def runs(profile: profiles.Profile, recipe: Recipe) -> list[tuple[str, str, int]]:
     """Set, model and number of the seed of every run at a profile."""
     return [
@@ -296,6 +339,12 @@ def runs(profile: profiles.Profile, recipe: Recipe) -> list[tuple[str, str, int]
         for (dataset, model), n_seeds in recipe.seeds.items()
         for n in range(profile.n_seeds if n_seeds is None else n_seeds)
     ]
+
+
+def walks(recipe: Recipe) -> list[str]:
+    """The sets whose increments are predicted."""
+    sets = dict.fromkeys(name for name, _ in recipe.seeds)
+    return [name for name in sets if recipe.training[name].emission == "student_t"]
 
 
 def longest_system(recipe: Recipe) -> str:
@@ -310,9 +359,10 @@ def run(
     recipe = recipes[profile.name]
     if seed == first_seed:
         yield truth(profile, recipe)
+        yield from (walk(profile, dataset, recipe) for dataset in walks(recipe))
     for dataset, model, n in runs(profile, recipe):
-        if n == seed - first_seed:
-            yield result(profile, dataset, model, seed, recipe)
+        if n % profile.n_seeds == seed - first_seed:  # a set may have more seeds than the profile
+            yield result(profile, dataset, model, first_seed + n, recipe)
 
 
 def reread(published: Result, dataset: str, model: str, recipe: Recipe) -> paper.VariationalRNN:
