@@ -133,9 +133,9 @@ _SMALL = {
     "jsb": Training(1, 0, None, 4, 25, 5e-3, 5, emission="bernoulli"),
     "tunes": Training(1, 0, None, 8, 25, 5e-3, 5, emission="bernoulli"),
     "piano-midi": Training(1, 0, 100, 16, 25, 3e-3, 5, emission="bernoulli"),
-    "stocks": Training(1, 0, 31, 16, 40, 5e-3, 10, **_HEAVY),
-    "exchange-rates": Training(1, 0, 25, 16, 30, 5e-3, 10, **_HEAVY),
-    "gas-sensors": Training(1, 0, 25, 16, 40, 5e-3, 10, **_HEAVY),
+    "stocks": Training(1, 0, 31, 16, 15, 1e-2, 5, **_HEAVY),
+    "exchange-rates": Training(1, 0, 25, 16, 10, 1e-2, 5, **_HEAVY),
+    "gas-sensors": Training(1, 0, 25, 16, 15, 1e-2, 5, **_HEAVY),
 }
 _SMOKE = {
     name: training._replace(
