@@ -108,6 +108,7 @@ NAMES = {
 KINDS = ("VHRNN", "VRNN")
 MAIN = ("VHRNN 4", "VRNN 8", "VRNN 6", "VRNN 6 matched")
 LONGEST = ("VHRNN 4", "VRNN 8", "VRNN 6 matched", "HyperLSTM")  # trained for thrice the epochs
+LINEAR = "VRNN 28 linear"
 SINGLE = ("VHRNN 4 latent", "VHRNN 4 hidden")  # with one seed
 MATCHED = {24: 27, 28: 31, 32: 35}  # z of table 2's VHRNN, and of a VRNN with its live weights
 TABLE_TWO = (
