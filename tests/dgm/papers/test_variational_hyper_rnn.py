@@ -144,7 +144,7 @@ def by_hand(model, x, noise, observed=None):
             freedom = None
             if model.emission == "student_t":
                 raw, freedom = raw.split([2 * len(frame), len(frame)])
-                freedom = functional.softplus(freedom + 4)
+                freedom = functional.softplus(freedom + 4).clamp(min=0.1)
             mean_x, deviation_x = halves(model, raw)
             if model.linear_path is not None:
                 mean_x = mean_x + model.linear_path @ (last - model.input_mean)

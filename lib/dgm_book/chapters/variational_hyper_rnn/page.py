@@ -319,6 +319,7 @@ def claims(chapter: Chapter) -> list[Claim]:
     table = ablation(chapter)[1] if is_long else []  # one seed each
     ablations = {name.replace(", z of", " z of"): cells[:3] for name, *cells in table}
     single = f"profile {chapter.profile.name}, 1 seed"
+    scale = f"profile {chapter.profile.name}, {_seeds(chapter.profile.n_seeds)}"
     rules = {
         "switching": partial(switching_rule, dataset=chapter.system),
         "switching_short": is_long and partial(switching_rule, dataset="switching"),
@@ -334,10 +335,11 @@ def claims(chapter: Chapter) -> list[Claim]:
         "counts": is_real and counts_rule,
     }
     for name in plan.OTHERS:
-        rule = partial(other_rule, dataset=name) if name in chapter.sets else None
+        rule = partial(other_rule, dataset=name)
+        if name not in chapter.sets:  # none of its runs was done
+            rule = is_real and (lambda chapter: Outcome({}, {"gap": ""}, scale))
         rules[name.replace("-", "_")] = rule
     outcomes = {key: rule(chapter) if rule else None for key, rule in rules.items()}
-    scale = f"profile {chapter.profile.name}, {_seeds(chapter.profile.n_seeds)}"
     return judged(FOLDER / "claims.yaml", experiment.CHAPTER, outcomes, scale)
 
 
@@ -549,8 +551,9 @@ def _real_values(chapter: Chapter) -> dict[str, Any]:
         "chorale_model": pair["jsb"][0],
         "epochs": [row["epoch"] for row in rows[-2:]],
         "gained": rows[-1]["validation"] - rows[-2]["validation"],
+        "not_run": [plan.NAMES[name] for name in plan.OTHERS if name not in sets],
         "sets": {
-            name: difference(models, *pair[name])
+            plan.NAMES[name]: difference(models, *pair[name])
             for name, models in sets.items()
             if chapter.memoryless(name) and not name.startswith("switching")
         },
