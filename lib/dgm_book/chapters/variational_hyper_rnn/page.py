@@ -170,9 +170,7 @@ def _trainable(models: Models, *names: str) -> list[int]:
 def table(chapter: Chapter, dataset: str) -> Table:
     """A model per row, mean and standard error over seeds; nats per step."""
     rows, published = [], TEXTS["published"]
-    for model, runs in chapter.sets[dataset].items():
-        if model in plan.SINGLE:
-            continue  # one seed: it stands in the table of what the hyper networks read
+    for model, runs in evidence(chapter)[dataset].items():
         final = runs[0].values["final"]
         count = f"{final['as_published']:,}" if "as_published" in final else "not in the paper"
         cells = [format_spread(runs, metric) for metric in METRICS]
@@ -280,13 +278,16 @@ def evidence(chapter: Chapter) -> dict[str, Models]:
     def across(names: Iterable[tuple[str, str]], seeds: int | None = None) -> Models:
         return {f"{name} of {dataset}": sets[dataset][name][:seeds] for dataset, name in names}
 
-    parts: dict[str, Models] = dict(sets)
+    parts: dict[str, Models] = {
+        k: {name: runs for name, runs in ms.items() if name not in plan.SINGLE}
+        for k, ms in sets.items()
+    }
     for dataset in (chapter.system, chapter.music):
         parts[f"widget {dataset}"] = {name: sets[dataset][name][:1] for name in pair[dataset]}
     parts["course"] = across((d, n) for d in ("switching", chapter.system) for n in pair[d])
     parts["around"] = {name: models[name] for name in pair["switching"]}
     parts["probes"] = parts["around"]
-    parts["suites"] = {name: runs for name, runs in models.items() if name != "HyperLSTM"}
+    parts["suites"] = {n: x for n, x in parts[chapter.system].items() if n != "HyperLSTM"}
     for control in baselines(chapter):
         parts[f"suites {control}"] = {name: models[name] for name in (VARIANT, control)}
     if "jsb" in sets:
@@ -446,7 +447,7 @@ def identification_rule(chapter: Chapter) -> Outcome:
     }
     points = _named(chapter.lines["accuracy"])[-1]
     gap = mean_over_seeds([value - points for value in last[VARIANT]])
-    values = {"gap": gap, "points": points, "n": chapter.lines["n"]}
+    values = {"probe_gap": gap, "points": points, "n": chapter.lines["n"]}
     values |= {"last": {model: mean_over_seeds(v) for model, v in last.items()}}
     values |= {"exact": chapter.lines["accuracy"][EXACT][-1]}
     levels = {"each": {VARIANT: values["last"][VARIANT].mean, "the last two points": points}}
