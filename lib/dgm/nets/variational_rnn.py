@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from dgm.nets.mlp import affine_layers, mlp
 
-EMISSIONS = ("gaussian", "bernoulli")
+EMISSIONS = {"gaussian": 2, "bernoulli": 1, "student_t": 3}  # numbers of the decoder per number
 Blocks = Mapping[str, Tensor]
 
 
@@ -24,6 +24,7 @@ class State(NamedTuple):
     c: Tensor  # (R, H)
     hyper_h: Tensor  # (R, K)
     hyper_c: Tensor  # (R, K)
+    frame: Tensor  # (R, X), the last one minus the input's mean, of a linear path
 
 
 class Recurrence(nn.Module):
@@ -61,7 +62,7 @@ def hyper_step(
     scales = model.heads(hyper_h)
     on_input, on_hidden, bias = scales.chunk(3, -1)
     h, c = model.cell(on_input * y + bias, on_hidden * u, state.c)
-    return State(h, c, hyper_h, hyper_c), scales
+    return State(h, c, hyper_h, hyper_c, state.frame), scales
 
 
 def initialise_heads(heads: nn.Linear) -> None:
@@ -85,12 +86,20 @@ def _log_normal(x: Tensor, mean: Tensor, standard_deviation: Tensor) -> Tensor:
     return -0.5 * ((x - mean) / standard_deviation) ** 2 - standard_deviation.log()
 
 
+def student_t_log_density(x: Tensor, centre: Tensor, scale: Tensor, freedom: Tensor) -> Tensor:
+    """Log-density of Student's t with this centre, scale and degrees of freedom, nats."""
+    constant = ((freedom + 1) / 2).lgamma() - (freedom / 2).lgamma() - scale.log()
+    tails = (freedom + 1) / 2 * (((x - centre) / scale) ** 2 / freedom).log1p()
+    return constant - 0.5 * (math.pi * freedom).log() - tails
+
+
 class _FrameModel(nn.Module):
-    """A model of frames (X,), "gaussian" or "bernoulli", read as differences from a mean."""
+    """A model of frames (X,), of one of `EMISSIONS`, read as differences from a mean."""
 
     input_mean: Tensor
     decoder: nn.Sequential
     components = 0  # shares among the decoder's outputs
+    linear_path: nn.Parameter | None
 
     def __init__(self, x_dim: int, h_dim: int, k_dim: int, emission: str, sigma_min: float) -> None:
         super().__init__()
@@ -98,7 +107,8 @@ class _FrameModel(nn.Module):
             raise ValueError(f"emission must be one of {', '.join(EMISSIONS)}, got {emission!r}")
         self.x_dim, self.h_dim, self.k_dim = x_dim, h_dim, k_dim
         self.emission, self.sigma_min = emission, sigma_min
-        self.frame_outputs = 2 * x_dim if emission == "gaussian" else x_dim
+        self.frame_outputs = EMISSIONS[emission] * x_dim
+        self.register_parameter("linear_path", None)
         self._check_sizes(x_dim=x_dim, h_dim=h_dim)
         self.register_buffer("input_mean", torch.zeros(x_dim))
 
@@ -108,7 +118,8 @@ class _FrameModel(nn.Module):
 
     def start(self, rows: int) -> State:
         """The state before the first step: zeros."""
-        sizes = (self.h_dim, self.h_dim, self.k_dim, self.k_dim)
+        from_frame = 0 if self.linear_path is None else self.x_dim
+        sizes = (self.h_dim, self.h_dim, self.k_dim, self.k_dim, from_frame)
         return State(*(self.input_mean.new_zeros(rows, size) for size in sizes))
 
     @torch.no_grad()
@@ -155,12 +166,17 @@ class _FrameModel(nn.Module):
         mean, width = raw.chunk(2, -1)
         return _Gaussian(mean, functional.softplus(width + 0.5).clamp(min=self.sigma_min))
 
-    def _to_frame(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """A frame's mean and standard deviation, or its logits and nothing."""
+    def _to_frame(self, raw: Tensor) -> tuple[Tensor, ...]:
+        """Mean and deviation; centre, scale and degrees of freedom; or logits and nothing."""
+        if self.emission == "student_t":
+            raw, freedom = raw.tensor_split([2 * self.x_dim], -1)
+            return *self._gaussian(raw), functional.softplus(freedom + 4).clamp(min=0.1)
         return self._gaussian(raw) if self.emission == "gaussian" else (raw, raw[..., :0])
 
-    def _log_frame(self, x: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    def _log_frame(self, x: Tensor, first: Tensor, second: Tensor, *freedom: Tensor) -> Tensor:
         """Log-density or log-probability of each number, for what `_to_frame` gives."""
+        if self.emission == "student_t":
+            return student_t_log_density(x, first, second, *freedom)
         if self.emission == "gaussian":
             return _log_normal(x, first, second) - 0.5 * math.log(2 * math.pi)
         return x * first - functional.softplus(first)
@@ -186,7 +202,7 @@ class _StepOutput(NamedTuple):
     z: Tensor  # (R, D)
     prior: _Gaussian
     posterior: _Gaussian
-    emission: tuple[Tensor, Tensor]  # as `emit` gives it
+    emission: tuple[Tensor, ...]  # as `emit` gives it
     scales: Tensor  # (R, 12H): d_i, d_h, b; (R, 0) for a VRNN
 
 
@@ -201,17 +217,27 @@ class VariationalRNN(_FrameModel):
     """VRNN: recurrent weights that never change, and a latent variable at each step.
 
     z_dim is also the width of all perceptrons, `layers` their depth; sigma_min is the least
-    standard deviation. ValueError for an emission not "gaussian" or "bernoulli", or a size below 1.
+    standard deviation or scale. With `linear` the emission's centre gets a learned matrix, 0 at
+    first, times the last frame. ValueError for an emission not of `EMISSIONS`, or a size below 1.
     """
 
     has_own_bias = True  # of the cell
 
     def __init__(
-        self, x_dim: int, z_dim: int, h_dim: int, emission: str, layers=1, sigma_min: float = 1e-3
+        self,
+        x_dim: int,
+        z_dim: int,
+        h_dim: int,
+        emission: str,
+        layers: int = 1,
+        sigma_min: float = 1e-3,
+        linear: bool = False,
     ) -> None:
         super().__init__(x_dim, h_dim, 0, emission, sigma_min)
         self._check_sizes(z_dim=z_dim, layers=layers)
         self.z_dim = z_dim
+        if linear:
+            self.linear_path = nn.Parameter(torch.zeros(x_dim, x_dim))
         hidden = [z_dim] * layers
         self.encode_x = mlp([x_dim, *hidden, z_dim], "relu")
         self.encode_z = mlp([z_dim, *hidden, z_dim], "relu")
@@ -266,6 +292,10 @@ class VariationalRNN(_FrameModel):
         z = posterior.mean + posterior.standard_deviation * noise
         from_z = weights[1].read(z)
         emission = self.emit(from_h, from_z)
+        if self.linear_path is not None:
+            on_frame = functional.linear(state.frame, self.linear_path)
+            emission = (emission[0] + on_frame, *emission[1:])
+            state = State(*state[:-1], x - self.input_mean)
         log_ratio = _log_normal(z, *prior) + 0.5 * noise**2 + posterior.standard_deviation.log()
         log_alpha = log_ratio.sum(-1) + (mask * self._log_frame(x, *emission)).sum(-1)
         state, scales = self.recur(state, from_h, from_z, to_cell)
@@ -284,8 +314,8 @@ class VariationalRNN(_FrameModel):
         residual, standard_deviation = self._gaussian(raw)
         return _Gaussian(prior.mean + residual, standard_deviation)
 
-    def emit(self, from_h: Blocks, from_z: Blocks) -> tuple[Tensor, Tensor]:
-        """Equation (2): a frame's mean and standard deviation, or its logits and nothing."""
+    def emit(self, from_h: Blocks, from_z: Blocks) -> tuple[Tensor, ...]:
+        """Equation (2), as `_to_frame`."""
         product = from_h["decoder"] + from_z["decoder"] + affine_layers(self.decoder)[0].bias
         return self._to_frame(_after_first(self.decoder, product))
 
@@ -295,7 +325,7 @@ class VariationalRNN(_FrameModel):
         """Equation (3) with constant weights."""
         y = to_cell + self._encoded_z(from_z)
         h, c = self.cell(y, from_h["cell"], state.c)
-        return State(h, c, state.hyper_h, state.hyper_c), y[..., :0]
+        return State(h, c, state.hyper_h, state.hyper_c, state.frame), y[..., :0]
 
     def _encoded_z(self, from_z: Blocks) -> Tensor:
         product = from_z["encode"] + affine_layers(self.encode_z)[0].bias

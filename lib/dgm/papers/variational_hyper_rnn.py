@@ -88,7 +88,7 @@ class VariationalHyperRNN(VariationalRNN):
         rescale = affine_layers(self.rescale)[0].weight[:, columns]
         return {"hyper": self.hyper.weight_input[:, columns], "rescale": rescale}
 
-    def emit(self, from_h: Blocks, from_z: Blocks) -> tuple[Tensor, Tensor]:
+    def emit(self, from_h: Blocks, from_z: Blocks) -> tuple[Tensor, ...]:
         """Equation (2)."""
         first, second = affine_layers(self.rescale)
         hidden = from_h.get("rescale", 0) + from_z.get("rescale", 0) + first.bias
@@ -161,7 +161,7 @@ class Trace(NamedTuple):
     prior_mean: Tensor  # (T, N, D)
     prior_deviation: Tensor  # (T, N, D)
     mean_x: Tensor  # (T, N, X), or probabilities
-    deviation_x: Tensor  # (T, N, X), or (T, N, 0)
+    deviation_x: Tensor  # (T, N, X), or scales, or (T, N, 0)
     scales: Tensor  # (T, N, 12H), or (T, N, 0)
     h: Tensor  # (T, N, H)
 
@@ -180,7 +180,7 @@ def trace(model: VariationalRNN, x: Tensor, noise: Tensor) -> Trace:
     features, weights = model.features(x).expand(-1, n, -1), model.weights()
     state, rows = model.start(n), []
     for features_t, noise_t in zip(features, noise, strict=True):
-        state, log_alpha, z, prior, posterior, (first, second), scales = model(
+        state, log_alpha, z, prior, posterior, (first, second, *_), scales = model(
             state, features_t, noise_t, weights
         )
         if model.emission == "bernoulli":

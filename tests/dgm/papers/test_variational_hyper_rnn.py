@@ -10,10 +10,11 @@ from benches import gates
 from checks import DEVICES, close, mean_is, refuses
 from draws import normal, rng
 from torch import nn
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Normal, StudentT, kl_divergence
 from torch.nn import functional
 
 from dgm.data import synthetic
+from dgm.nets.variational_rnn import student_t_log_density
 from dgm.papers.variational_hyper_rnn import (
     DeterministicHyperRNN,
     Trace,
@@ -43,8 +44,8 @@ def shaken(model, size=0.4, seed=0):
     return model
 
 
-def plain(emission="gaussian", layers=2, x=X, z=Z):
-    return shaken(VariationalRNN(x, z, H, emission, layers))
+def plain(emission="gaussian", layers=2, x=X, z=Z, linear=False):
+    return shaken(VariationalRNN(x, z, H, emission, layers, linear=linear))
 
 
 def hyper(emission="gaussian", layers=2, hyper_input="both", x=X, z=Z):
@@ -56,13 +57,14 @@ def deterministic(emission="gaussian", layers=1, x=X):
 
 
 def cases(*makes):
-    """Each for both emissions."""
+    """Each for both emissions of the paper."""
     pairs = itertools.product(makes, EMISSIONS)
     return [pytest.param(partial(make, e), id=f"{i}") for i, (make, e) in enumerate(pairs)]
 
 
 INPUTS_READ = [partial(hyper, hyper_input=read) for read in INPUTS]
-MODELS, FOUR = cases(plain, *INPUTS_READ), cases(plain, hyper)
+HEAVY = [partial(plain, "student_t", linear=True), partial(hyper, "student_t")]
+MODELS, FOUR = [*cases(plain, *INPUTS_READ), *HEAVY], cases(plain, hyper)
 
 
 def log_likelihood(model, x, lengths):
@@ -83,7 +85,7 @@ def broad(model):
 def frames(model, *shape, seed=0):
     """Frames (*shape, X) that the model may see."""
     x = normal(*shape, model.x_dim, seed=seed)
-    return x if model.emission == "gaussian" else (x > 0).double()
+    return x if model.emission != "bernoulli" else (x > 0).double()
 
 
 def per_step_noise(steps, rows, z_dim, seed=0):
@@ -117,6 +119,7 @@ def by_hand(model, x, noise, observed=None):
     h = c = torch.zeros(model.h_dim, dtype=torch.float64)
     is_hyper = hasattr(model, "heads")
     k = k_c = torch.zeros_like(h)
+    last = model.input_mean
     rows = []
     for t in range(len(x)):
         here = torch.ones(len(x[t]), dtype=torch.bool) if observed is None else observed[t]
@@ -137,9 +140,18 @@ def by_hand(model, x, noise, observed=None):
             parts = perceptron(model.rescale, read).split(2 * sizes)
             scales, biases = parts[: len(sizes)], parts[len(sizes) :]
         raw = perceptron(model.decoder, joined, scales, biases)
-        if model.emission == "gaussian":
+        if model.emission != "bernoulli":
+            freedom = None
+            if model.emission == "student_t":
+                raw, freedom = raw.split([2 * len(frame), len(frame)])
+                freedom = functional.softplus(freedom + 4).clamp(min=0.1)
             mean_x, deviation_x = halves(model, raw)
-            log_x = Normal(mean_x[here], deviation_x[here]).log_prob(frame[here]).sum()
+            if model.linear_path is not None:
+                mean_x = mean_x + model.linear_path @ (last - model.input_mean)
+            law = Normal(mean_x, deviation_x)
+            if freedom is not None:
+                law = StudentT(freedom, mean_x, deviation_x)
+            log_x = law.log_prob(frame)[here].sum()
         else:
             mean_x, deviation_x = raw.sigmoid(), raw[:0]
             on, off = functional.logsigmoid(raw), functional.logsigmoid(-raw)
@@ -157,6 +169,7 @@ def by_hand(model, x, noise, observed=None):
         else:
             written, bias = h[:0], model.cell.bias
         h, c = gates(on_input @ y + on_hidden @ h + bias, c)
+        last = frame
         here = (z, log_alpha, kl, prior_mean, prior_deviation, mean_x, deviation_x, written, h)
         rows.append(here)
     return Trace(*map(torch.stack, zip(*rows, strict=True)))
@@ -239,6 +252,19 @@ class TestCounts:
 
 
 class TestEquations:
+    def test_student_s_t_is_torch_s_and_tends_to_the_normal(self):
+        x, centre, scale = normal(50), normal(50, seed=1), normal(50, seed=2).exp()
+        for freedom in (0.3 + normal(50, seed=3).exp(), torch.full((50,), 30.0).double()):
+            law = StudentT(freedom, centre, scale)
+            close(student_t_log_density(x, centre, scale, freedom), law.log_prob(x))
+        far = torch.tensor(1e6, dtype=torch.float64)
+        miss = [
+            (student_t_log_density(x, centre, scale, k * far) - Normal(centre, scale).log_prob(x))
+            for k in (1, 10)
+        ]
+        assert miss[0].abs().max() > 1e-5  # of order 1 / freedom
+        close(10 * miss[1], miss[0], rtol=1e-2, atol=1e-7)
+
     @pytest.mark.parametrize("make", MODELS)
     def test_trace_is_the_specification_in_loops(self, make):
         model = make()

@@ -4,135 +4,44 @@ import itertools
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from scipy.stats import trim_mean
-from torch import Tensor
 
 from dgm.data import music
 from dgm.data.dynamics import SUITES
 from dgm.measure import Interval
 from dgm.papers import variational_hyper_rnn as paper
-from dgm_book import jobs, profiles, results, statistics
+from dgm_book import results, statistics
 from dgm_book.chapters.variational_hyper_rnn import recipe as plan
 from dgm_book.chapters.variational_hyper_rnn import run as experiment
+from dgm_book.chapters.variational_hyper_rnn.readings import (
+    METRICS,
+    SUMMARIES,
+    Chapter,
+    Models,
+    by_sequence,
+    difference,
+    kl_change,
+    over_sizes,
+    pairs_by_size,
+    read,
+)
+from dgm_book.chapters.variational_hyper_rnn.readings import chapter as chapter
 from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
 from dgm_book.statistics import format_mean, format_number, mean_over_seeds
 
 FOLDER = Path(__file__).parent
 TEXTS = yaml.safe_load((FOLDER / "texts.yaml").read_text("utf-8"))
-SUMMARIES = {"median": np.median, "trimmed mean": lambda v: trim_mean(v, 0.1), "mean": np.mean}
-METRICS = ("fivo", "fivo_many")  # bounds with the training's particles, and with many
-VARIANT, CONTROL = plan.PAIR["switching"]
+MIXTURE, NO_MEMORY, EXACT = "mixture without memory", "no memory", "exact Bayes"
 BEFORE, AFTER = range(-10, 0), range(10, 20)  # steps from a switch
 format_interval = partial(statistics.format_interval, decimals=3)
 format_difference = partial(statistics.format_difference, decimals=3, unit="seed")
-
-Models = Mapping[str, list[Result]]  # one result per seed
+VARIANT, CONTROL = plan.PAIR["switching"]
 Table = tuple[list[str], list[list[str]]]  # head and rows
-
-
-class Chapter(NamedTuple):
-    """All results of the chapter at one profile, as the notebook and the page use them."""
-
-    profile: profiles.Profile
-    recipe: plan.Recipe
-    sets: dict[str, dict[str, list[Result]]]  # set -> model -> one result per seed
-    truth: Result
-
-    @property
-    def system(self) -> str:
-        """The switching system's models that trained longest."""
-        return experiment.longest_system(self.recipe)
-
-    @property
-    def models(self) -> Models:
-        """Their results."""
-        return self.sets[self.system]
-
-    @property
-    def music(self) -> str:
-        """The set of piano rolls that the page's music model has learned from."""
-        return "jsb" if "jsb" in self.sets else "tunes"
-
-    @property
-    def particles(self) -> tuple[str, str]:
-        """Of the two metrics, in words."""
-        training = self.recipe.training[self.system]
-        return f"{training.n_particles} particles", f"{training.n_many_particles} particles"
-
-    @property
-    def evaluations(self) -> dict[str, str]:
-        """The two metrics, by what claims call them."""
-        return dict(zip(("as trained", self.particles[1]), METRICS, strict=True))
-
-    @property
-    def exact(self) -> Tensor:
-        """Exact Bayes of the switching system's test sequences (B,), nats per step."""
-        return torch.tensor(self.truth.values["test"], dtype=torch.float64)
-
-
-def chapter(
-    profile_name: str = "auto", first_seed: int = 0, recipes: experiment.Recipes = plan.RECIPES
-) -> Chapter:
-    """Loads or computes the chapter; "auto" takes the largest profile that is published."""
-    profile, by_name = jobs.load(experiment.run, profile_name, first_seed, recipes=recipes)
-    recipe = recipes[profile.name]
-    rows = experiment.runs(profile, recipe)
-    named = ((d, m, by_name[experiment.run_name(d, m, n + first_seed)]) for d, m, n in rows)
-    return Chapter(profile, recipe, jobs.grouped(named), by_name["switching-oracle"])
-
-
-def read(result: Result, metric: str) -> float:
-    """One of `METRICS`, or a suite's summary such as "rand median"; nats per step."""
-    if metric in METRICS:
-        values = result.values["final"][metric]
-        return sum(values) / len(values) if metric == "fivo" else values
-    suite, _, summary = metric.partition(" ")
-    return float(SUMMARIES[summary](result.values["suites"][suite]["few"]))
-
-
-def column(models: Models, names: Iterable[str], metric: str) -> Any:
-    """A metric of some models, by model and seed: a column of `statistics.tidy`."""
-    return statistics.tidy({name: models[name] for name in names}, partial(read, metric=metric))
-
-
-def difference(models: Models, variant: str, control: str, metric: str = "fivo") -> Interval:
-    """By how much one model's metric is above another's, paired by seed."""
-    return statistics.effect(column(models, (variant, control), metric), variant, control)
-
-
-def by_sequence(models: Models, pair: Iterable[str], seed: int = 0) -> Tensor:
-    """The difference of two models' bounds on each test sequence, (B,) nats per step."""
-    ours, theirs = (models[name][seed].values["final"]["by_sequence"] for name in pair)
-    return torch.tensor(ours).double() - torch.tensor(theirs).double()
-
-
-def pairs_by_size(matched: bool) -> dict[int, tuple[str, str]]:
-    """Table 2's VHRNN, and the VRNN of its latent size or that with as many live weights."""
-    controls = {n: f"VRNN {w} matched" if matched else f"VRNN {n}" for n, w in plan.MATCHED.items()}
-    return {n: (f"VHRNN {n}", control) for n, control in controls.items()}
-
-
-def over_sizes(models: Models, matched: bool, metric: str = "fivo") -> Interval:
-    """VHRNN minus VRNN on the chorales, paired by size and seed over all sizes."""
-    gaps = []
-    for variant, control in pairs_by_size(matched).values():
-        rows = column(models, (variant, control), metric).unstack("variant").dropna()
-        gaps += (rows[variant] - rows[control]).tolist()
-    return mean_over_seeds(gaps)
-
-
-def kl_change(result: Result, suite: str, base: Iterable[int]) -> float:
-    """Mean KL of the five steps from a switch on minus that of the base's steps; nats."""
-    switches = result.values["switches"]
-    kl = dict(zip(switches["offsets"], switches[suite]["kl"], strict=True))
-    others = [kl[i] for i in base]
-    return sum(kl[i] for i in range(5)) / 5 - sum(others) / len(others)
 
 
 def format_spread(runs: list[Result], metric: str, decimals: int = 3) -> str:
@@ -152,15 +61,16 @@ def _trainable(models: Models, *names: str) -> list[int]:
 def table(chapter: Chapter, dataset: str) -> Table:
     """A model per row, mean and standard error over seeds; nats per step."""
     rows, published = [], TEXTS["published"]
-    for model, runs in chapter.sets[dataset].items():
+    for model, runs in evidence(chapter)[dataset].items():
         final = runs[0].values["final"]
         count = f"{final['as_published']:,}" if "as_published" in final else "not in the paper"
         cells = [format_spread(runs, metric) for metric in METRICS]
         value = f"{published[model]:.2f}" if model in published else "not given"
         rows.append([model, count, f"{final['live']:,}", *cells, str(len(runs)), value])
     if dataset.startswith("switching"):
-        mean = f"{float(chapter.exact.mean()):.3f}"
-        rows.append(["exact Bayes", "none", "none", mean, mean, "none", "not given"])
+        levels = {MIXTURE: chapter.memoryless(dataset), EXACT: float(chapter.exact.mean())}
+        for name, level in levels.items():
+            rows.append([name, "none", "none", *2 * [f"{level:.3f}"], "none", "not given"])
     return ["model", "published count", "live", *chapter.particles, "seeds", "in the paper"], rows
 
 
@@ -170,7 +80,29 @@ def suites(chapter: Chapter) -> Table:
     for model, runs in evidence(chapter)["suites"].items():
         cells = [format_spread(runs, f"{suite} median", 2) for suite in SUITES[1:]]
         rows.append([model, *cells, str(len(runs))])
+    levels = chapter.lines["suites"]
+    rows.append([MIXTURE, *(f"{levels[name]:.2f}" for name in SUITES[1:]), "none"])
+    exact = dict.fromkeys(SUITES[1:], "unbounded") | {"rand": f"{chapter.lines['rand']:.2f}"}
+    rows.append([EXACT, *exact.values(), "none"])
     return ["model", *SUITES[1:], "seeds"], rows
+
+
+def identification(chapter: Chapter) -> Table:
+    """How often the matrix is named from a model's state, by step, by the better of two probes."""
+    lines, rows = chapter.lines, []
+    for model in (VARIANT, CONTROL):
+        named = torch.tensor([_named(probe["accuracy"]) for probe in chapter.probes(model)])
+        cells = [format_mean(mean_over_seeds(column)) for column in named.double().T]
+        rows.append([f"z, h and scales of {model}", *cells, str(len(named))])
+    others = {"the last two points": _named(lines["accuracy"]), EXACT: lines["accuracy"][EXACT]}
+    for name, values in others.items():
+        rows.append([name, *(f"{value:.2f}" for value in values), "none"])
+    return ["read from", *(f"step {step}" for step in lines["steps"]), "seeds"], rows
+
+
+def _named(accuracy: Mapping[str, list[float]]) -> list[float]:
+    """By step, of the forest and the logistic probe the one that is better at the last step."""
+    return max((accuracy[name] for name in ("forest", "logistic")), key=lambda row: row[-1])
 
 
 def suite_differences(chapter: Chapter, control: str) -> Table:
@@ -201,19 +133,23 @@ def ablation(chapter: Chapter) -> Table:
 
 
 def others(chapter: Chapter) -> Table:
-    """VHRNN and VRNN on the other sets, and their difference over test sequences."""
+    """The models of the other sets, a model without memory, and differences over seeds."""
     rows = []
-    for dataset in plan.OTHERS:
+    for dataset in filter(chapter.sets.__contains__, plan.OTHERS):
         models, pair = chapter.sets[dataset], plan.PAIR[dataset]
-        cells = [format_number(read(models[name][0], m)) for name in pair for m in METRICS]
+        cells = [
+            format_spread(models[name], "fivo") if name in models else "not run"
+            for name in (*pair, plan.LINEAR)
+        ]
         counts = " / ".join(f"{n:,}" for n in _trainable(models, *pair))
-        gap = by_sequence(models, pair)
-        median = format_number(float(gap.quantile(0.5)))
-        interval = format_interval(mean_over_seeds(gap))
-        rows.append([plan.NAMES[dataset], counts, *cells, interval, median])
-    heads = [f"{kind}, {particles}" for kind in plan.KINDS for particles in chapter.particles]
-    gap_heads = ["VHRNN minus VRNN, per test sequence", "its median"]
-    return ["set", "live weights", *heads, *gap_heads], rows
+        line = chapter.memoryless(dataset)
+        cells.append(format_number(line) if line else "in the claims")
+        gaps = [format_interval(difference(models, *pair, metric)) for metric in METRICS]
+        seeds = str(len(models[pair[0]]))
+        rows.append([plan.NAMES[dataset], counts, *cells, *gaps, seeds])
+    gap_heads = [f"VHRNN minus VRNN, {label}" for label in chapter.evaluations]
+    heads = ["set", "live weights", *plan.KINDS, "VRNN, linear path", "no memory"]
+    return [*heads, *gap_heads, "seeds"], rows
 
 
 def real_tables(chapter: Chapter) -> list[tuple[list[str], list[list[str]], str, str]]:
@@ -233,18 +169,22 @@ def evidence(chapter: Chapter) -> dict[str, Models]:
     def across(names: Iterable[tuple[str, str]], seeds: int | None = None) -> Models:
         return {f"{name} of {dataset}": sets[dataset][name][:seeds] for dataset, name in names}
 
-    parts: dict[str, Models] = dict(sets)
+    parts: dict[str, Models] = {
+        k: {name: runs for name, runs in ms.items() if name not in plan.SINGLE}
+        for k, ms in sets.items()
+    }
     for dataset in (chapter.system, chapter.music):
         parts[f"widget {dataset}"] = {name: sets[dataset][name][:1] for name in pair[dataset]}
     parts["course"] = across((d, n) for d in ("switching", chapter.system) for n in pair[d])
     parts["around"] = {name: models[name] for name in pair["switching"]}
-    parts["suites"] = {name: runs for name, runs in models.items() if name != "HyperLSTM"}
+    parts["probes"] = parts["around"]
+    parts["suites"] = {n: x for n, x in parts[chapter.system].items() if n != "HyperLSTM"}
     for control in baselines(chapter):
         parts[f"suites {control}"] = {name: models[name] for name in (VARIANT, control)}
     if "jsb" in sets:
         parts["sizes"] = {name: sets["jsb"][name] for name in plan.TABLE_TWO}
         parts["ablation"] = across(((d, n) for (d, _), ms in plan.ABLATIONS.items() for n in ms), 1)
-        parts["others"] = across((d, n) for d in plan.OTHERS for n in pair[d])
+        parts["others"] = across((d, n) for d in plan.OTHERS if d in sets for n in sets[d])
     return parts
 
 
@@ -271,12 +211,14 @@ def claims(chapter: Chapter) -> list[Claim]:
     table = ablation(chapter)[1] if is_long else []  # one seed each
     ablations = {name.replace(", z of", " z of"): cells[:3] for name, *cells in table}
     single = f"profile {chapter.profile.name}, 1 seed"
+    scale = f"profile {chapter.profile.name}, {_seeds(chapter.profile.n_seeds)}"
     rules = {
         "switching": partial(switching_rule, dataset=chapter.system),
         "switching_short": is_long and partial(switching_rule, dataset="switching"),
         "extrapolation": extrapolation_rule,
         "exact_bayes": exact_bayes_rule,
         "around_switches": around_switches_rule,
+        "identification": identification_rule,
         "deviations": deviations_rule,
         "latent_variable": "HyperLSTM" in chapter.models and latent_variable_rule,
         "ablation": is_long and (lambda chapter: Outcome({}, {"rows": ablations}, single)),
@@ -284,15 +226,19 @@ def claims(chapter: Chapter) -> list[Claim]:
         "same_weights": is_real and partial(sizes_rule, matched=True),
         "counts": is_real and counts_rule,
     }
-    rules |= {n.replace("-", "_"): is_real and partial(other_rule, dataset=n) for n in plan.OTHERS}
+    for name in plan.OTHERS:
+        rule = partial(other_rule, dataset=name)
+        if name not in chapter.sets:  # none of its runs was done
+            rule = is_real and (lambda chapter: Outcome({}, {"gap": ""}, scale))
+        rules[name.replace("-", "_")] = rule
     outcomes = {key: rule(chapter) if rule else None for key, rule in rules.items()}
-    scale = f"profile {chapter.profile.name}, {_seeds(chapter.profile.n_seeds)}"
     return judged(FOLDER / "claims.yaml", experiment.CHAPTER, outcomes, scale)
 
 
 def _levels(chapter: Chapter, dataset: str, models: Iterable[str]) -> dict[str, dict[str, float]]:
-    """The mean bound of models, as trained, which a model without memory has to stay below."""
-    return {"each": {name: _mean(chapter.sets[dataset][name]) for name in models}}
+    """By how much models, as trained, are above one without memory, or their bounds if none is."""
+    line = chapter.memoryless(dataset)
+    return {"each": {name: _mean(chapter.sets[dataset][name]) - line for name in models}}
 
 
 def switching_rule(chapter: Chapter, dataset: str) -> Outcome:
@@ -363,8 +309,11 @@ def other_rule(chapter: Chapter, dataset: str) -> Outcome:
         "pair": pair,
         "counts": " and ".join(f"{n:,}" for n in _trainable(models, *pair)),
         "gap": format_difference(gap),
-        "sequences": format_difference(mean_over_seeds(by_sequence(models, pair)), unit="sequence"),
+        "n": gap.n,
+        "linear": "",
     }
+    if plan.LINEAR in models:
+        values["linear"] = format_difference(difference(models, pair[0], plan.LINEAR))
     scale = f"profile {chapter.profile.name}, {_seeds(gap.n)}"
     return Outcome({"all": gap}, values, scale, _levels(chapter, dataset, pair))
 
@@ -379,6 +328,21 @@ def around_switches_rule(chapter: Chapter) -> Outcome:
         gaps[f"{suite} {kind}"] = statistics.effect(column, VARIANT, CONTROL)
     values = {"rises": rises, "decays": decays, "gaps": gaps}
     return Outcome(gaps, values, "", _levels(chapter, chapter.system, (VARIANT, CONTROL)))
+
+
+def identification_rule(chapter: Chapter) -> Outcome:
+    """The probe of VHRNN's state, at the last step, minus that of the last two points."""
+    last = {
+        model: [_named(probe["accuracy"])[-1] for probe in chapter.probes(model)]
+        for model in (VARIANT, CONTROL)
+    }
+    points = _named(chapter.lines["accuracy"])[-1]
+    gap = mean_over_seeds([value - points for value in last[VARIANT]])
+    values = {"probe_gap": gap, "points": points, "n": chapter.lines["n"]}
+    values |= {"last": {model: mean_over_seeds(v) for model, v in last.items()}}
+    values |= {"exact": chapter.lines["accuracy"][EXACT][-1]}
+    levels = {"each": {VARIANT: values["last"][VARIANT].mean, "the last two points": points}}
+    return Outcome({"all": gap}, values, "", levels)
 
 
 def _kl_changes(chapter: Chapter, base: Iterable[int]) -> dict[tuple[str, str], Interval]:
@@ -449,36 +413,42 @@ def _switching_values(chapter: Chapter) -> dict[str, Any]:
     for name, gap in _suite_gaps(chapter, CONTROL).items():
         side = 0 if gap.low > 0 else 1 if gap.high < 0 else 2
         list(sides.values())[side].append(name)
-    return {
+    values = {
         "growing": [(int((radius > 1).sum()), len(radius)) for radius in radii],
         "fastest": float(radii[0].max()) - 1,
         "truth": truth,
         "gap": format_difference(difference(models, VARIANT, CONTROL)),
         "closed": (ours - theirs) / (truth.mean - theirs),
         "medians": " / ".join(f"{float(gap.quantile(0.5)):+.2f}" for gap in by_seed),
-        "single": " and ".join(filter(models.__contains__, plan.SINGLE)),
-        "first_seed": read(models[VARIANT][0], "fivo"),
         "sides": sides,
         "rises": _kl_changes(chapter, BEFORE),
+        "memoryless": chapter.memoryless(chapter.system),
+        "below": [
+            n for n, runs in models.items() if _mean(runs) < chapter.memoryless(chapter.system)
+        ],
     }
+    panel, *_ = page_by_step(chapter)
+    courses = {k: np.mean([y for _, y in rows], 0) for k, rows in panel["lines"].items()}
+    values["courses"] = {k: (y[4], y[-1]) for k, y in courses.items()}
+    values |= identification_rule(chapter).values
+    return values
 
 
 def _real_values(chapter: Chapter) -> dict[str, Any]:
     sets, pair = chapter.sets, plan.PAIR
     rows = sets["jsb"][pair["jsb"][0]][0].values["rows"]
-    gap = by_sequence(sets["stocks"], pair["stocks"])
-    sensors = sets["gas-sensors"][pair["gas-sensors"][0]][0].values["rows"]
     return {
         "same_size": format_difference(over_sizes(sets["jsb"], False), unit="pair"),
         "same_weights": format_difference(over_sizes(sets["jsb"], True), unit="pair"),
         "chorale_model": pair["jsb"][0],
         "epochs": [row["epoch"] for row in rows[-2:]],
         "gained": rows[-1]["validation"] - rows[-2]["validation"],
-        "companies": len(gap),
-        "stock_mean": format_number(float(gap.mean()), 0),
-        "stock_median": format_number(float(gap.quantile(0.5)), 1),
-        "worst": min(row["validation"] for row in sensors),
-        "sigma_min": chapter.recipe.training["exchange-rates"].sigma_min,
+        "not_run": [plan.NAMES[name] for name in plan.OTHERS if name not in sets],
+        "sets": {
+            plan.NAMES[name]: difference(models, *pair[name])
+            for name, models in sets.items()
+            if chapter.memoryless(name) and not name.startswith("switching")
+        },
     }
 
 
@@ -489,7 +459,7 @@ def page_models(chapter: Chapter, dataset: str) -> dict[str, dict[str, Any]]:
         tensors = chapter.sets[dataset][model][0].tensors
         models[name] = {
             "kind": plan.MODELS[dataset][model].kind,
-            "emission": experiment.emission(len(tensors["input_mean"])),
+            "emission": chapter.recipe.training[dataset].emission,
             "state": {key: value.float().numpy() for key, value in tensors.items()},
             "hyper_input": plan.MODELS[dataset][model].hyper_input,
             "sigma_min": chapter.recipe.training[dataset].sigma_min,
@@ -529,6 +499,21 @@ def page_around(chapter: Chapter) -> list[dict[str, Any]]:
     return panels
 
 
+def page_by_step(chapter: Chapter) -> list[dict[str, Any]]:
+    """Log-density of each point, median, from the start and about a change of sigma."""
+    offsets, panels = list(range(*chapter.recipe.around)), []
+    for key, title in {"start": "from the start", "switch": "about a change of sigma"}.items():
+        sources = {m: [p["by_step"] for p in chapter.probes(m)] for m in (CONTROL, VARIANT)}
+        sources |= {name: [chapter.lines[name]] for name in (NO_MEMORY, EXACT)}
+        at = offsets if key == "switch" else range(1, len(chapter.lines[EXACT][key]))
+        lines = {
+            name: [(list(at), rows[key][-len(at) :]) for rows in each]
+            for name, each in sources.items()
+        }
+        panels.append({"title": title, "lines": lines})
+    return panels
+
+
 def page_course(chapter: Chapter) -> list[dict[str, Any]]:
     """Validation through training on the switching system, for `figures.through_training`."""
     panels = []
@@ -540,6 +525,9 @@ def page_course(chapter: Chapter) -> list[dict[str, Any]]:
             ]
             for name in (CONTROL, VARIANT)
         }
+        ends = lines[VARIANT][0][0]
+        for name, level in zip((NO_MEMORY, EXACT), chapter.lines["validation"], strict=True):
+            lines[name] = [([ends[0], ends[-1]], 2 * [level])]
         epochs = chapter.recipe.training[dataset].epochs
         panels.append({"title": f"{epochs} epochs", "lines": lines})
     return panels

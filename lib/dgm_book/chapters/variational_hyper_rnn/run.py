@@ -1,12 +1,14 @@
 """Chapter 6 without its page: sequences, training, measures on test sequences, verification."""
 
 import copy
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from dgm.data import music, series
@@ -15,6 +17,7 @@ from dgm.data.dynamics import SUITES, Dynamics, dynamics_matrices, switching_dyn
 from dgm.papers import variational_hyper_rnn as paper
 from dgm.train import TrainingState, fit
 from dgm_book import profiles, results
+from dgm_book.chapters.variational_hyper_rnn import probes
 from dgm_book.chapters.variational_hyper_rnn import recipe as plan
 from dgm_book.chapters.variational_hyper_rnn.recipe import Recipe, Training
 from dgm_book.results import Result
@@ -24,6 +27,9 @@ CHAPTER = "06_variational_hyper_rnn"
 EXPERIMENT = "dgm_book.chapters.variational_hyper_rnn.run"
 MATRICES_SEED = 6  # two of its ten systems grow, the fastest by 1.13 per step
 SUITE_SEED = 100
+PROBE_SEEDS = (301, 302)  # of the sequences that probes are fitted to and asked about
+PROBE_PARTICLES = 16
+PEGGED = 4  # the exchange rate that for years did not move
 REPEATS = 5  # evaluations with the training's number of particles
 
 Net = paper.VariationalRNN | paper.DeterministicHyperRNN
@@ -37,6 +43,7 @@ class Sequences(NamedTuple):
     x: Tensor  # (B, T, X) float32, zeros behind the ends and where nothing was read
     lengths: Tensor  # (B,)
     observed_mask: Tensor | None  # (B, T, X); None where all was read
+    scaling: Tensor | float = 0.0  # (B,), nats: log-densities of x plus this are of the set's units
 
 
 class Splits(NamedTuple):
@@ -71,32 +78,46 @@ def splits(dataset: str, training: Training, sequences: tuple[int, int, int]) ->
     else:
         load = music.load if dataset in music.NAMES else series.load
         parts = [load(dataset, split) for split in ("train", "validation", "test")]
+    scale = None
+    if training.emission == "student_t":
+        parts = [[_increments(dataset, series) for series in part] for part in parts]
+        frames = torch.cat(parts[0])
+        scale = (frames - frames.nanmean(0)).square().nanmean(0).sqrt()
+        parts = [[series / scale for series in part] for part in parts]
     parts[0] = [piece for x in parts[0] for piece in x.split(training.window or len(x))]
     frames = torch.cat([piece.float() for piece in parts[0]])
-    train, validation, test = (_padded(rows) for rows in parts)
+    train, validation, test = (_padded(rows, scale) for rows in parts)
     return Splits(train, validation, test, frames.nanmean(0))
 
 
-def _padded(rows: list[Tensor]) -> Sequences:
+def _increments(dataset: str, series: Tensor) -> Tensor:
+    """Changes from step to step, (T, X), whose log-density is that of the values after the first.
+
+    Exchange rates are changes already. Their fifth was pegged: where it rests, no density is.
+    """
+    if dataset != "exchange-rates":
+        return series.diff(dim=0)
+    return series[:, torch.arange(series.shape[1]) != PEGGED]
+
+
+def _padded(rows: list[Tensor], scale: Tensor | None = None) -> Sequences:
     x = nn.utils.rnn.pad_sequence([row.float() for row in rows], batch_first=True)
     lengths = torch.tensor([len(row) for row in rows])
     missing = x.isnan()
-    return Sequences(x.nan_to_num(), lengths, ~missing if missing.any() else None)
-
-
-def emission(x_dim: int) -> str:
-    """What frames of so many numbers are: piano rolls have 88 keys."""
-    return "bernoulli" if x_dim == 88 else "gaussian"
+    scaling = 0.0
+    if scale is not None:  # dividing by it multiplies each density by it
+        scaling = -torch.stack([(~row.isnan() * scale.log()).double().sum() for row in rows])
+    return Sequences(x.nan_to_num(), lengths, ~missing if missing.any() else None, scaling)
 
 
 def build(model: plan.Model, training: Training, x_dim: int) -> Net:
     """A model with fresh weights from torch's global generator."""
-    kind, layers, least = emission(x_dim), training.layers, training.sigma_min
+    kind, layers, least = training.emission, training.layers, training.sigma_min
     if model.kind == "hyperlstm":
         sizes = (layers, model.z, model.hyper)
         return paper.DeterministicHyperRNN(x_dim, model.h, kind, *sizes, least)
     if model.kind == "vrnn":
-        return paper.VariationalRNN(x_dim, model.z, model.h, kind, layers, sigma_min=least)
+        return paper.VariationalRNN(x_dim, model.z, model.h, kind, layers, least, model.linear)
     sizes = (x_dim, model.z, model.h, model.hyper, kind, layers)
     return paper.VariationalHyperRNN(*sizes, hyper_input=model.hyper_input, sigma_min=least)
 
@@ -146,7 +167,7 @@ def can_compile(device: str) -> bool:
 
 
 def _stepper(train: Sequences, training: Training, steps: int, device: str) -> Callable:
-    x, lengths, mask = _to_device(train, device)
+    x, lengths, mask, _ = _to_device(train, device)
     options = {"validate": False, "compiled": training.compiled and can_compile(device)}
     if options["compiled"]:
         torch.compiler.reset()  # else earlier models' code would count as versions of this one's
@@ -175,8 +196,9 @@ def _stepper(train: Sequences, training: Training, steps: int, device: str) -> C
 
 
 def _to_device(sequences: Sequences, device: str | torch.device) -> Sequences:
-    x, lengths, mask = sequences
-    return Sequences(x.to(device), lengths.to(device), None if mask is None else mask.to(device))
+    x, lengths, mask, scaling = sequences
+    mask = None if mask is None else mask.to(device)
+    return Sequences(x.to(device), lengths.to(device), mask, scaling)
 
 
 def likelihoods(
@@ -184,12 +206,12 @@ def likelihoods(
 ) -> Tensor:
     """Bound (B,) of each sequence, nats; of a model without z, the log-likelihood itself."""
     device = net.input_mean.device
-    x, lengths, mask = _to_device(sequences, device)
+    x, lengths, mask, scaling = _to_device(sequences, device)
     if isinstance(net, paper.VariationalRNN):
         generator = torch.Generator(device).manual_seed(seed)
-        return paper.evaluate(net, x, lengths, n_particles, resample, generator, mask)
+        return paper.evaluate(net, x, lengths, n_particles, resample, generator, mask) + scaling
     with torch.no_grad():
-        return net(x, lengths, mask).double().cpu()
+        return net(x, lengths, mask).double().cpu() + scaling
 
 
 def per_step(values: Tensor, sequences: Sequences) -> float:
@@ -289,6 +311,114 @@ def truth(profile: profiles.Profile, recipe: Recipe) -> Result:
     return results.get("switching-oracle", compute, context(profile), seed=0)
 
 
+def lines(profile: profiles.Profile, recipe: Recipe) -> Result:
+    """What stands beside the switching system's models: a mixture without memory, exact Bayes."""
+
+    def compute() -> Values:
+        train = splits("switching", recipe.training["switching"], recipe.sequences).train
+        mixture = probes.fit_mixture(train.x.double(), 10, 100, seed=0)
+        fitted, asked = _probe_data(recipe)
+        exact = paper.oracle(asked.observations, asked.matrices)
+        named = exact.posterior.argmax(-1) == asked.which
+        steps = _probe_steps(recipe)
+        points = [probes.last_two(data.observations) for data in (fitted, asked)]
+        accuracy = probes.accuracies((points[0], fitted), (points[1], asked), steps)
+        accuracy["exact Bayes"] = _short(named[:, steps].double().mean(0))
+        by_step = {"exact Bayes": exact.per_step, "no memory": mixture.per_step(asked.observations)}
+        values = {"steps": steps, "accuracy": accuracy, "n": len(asked.lengths)}
+        values |= _lines_by_set(mixture, recipe)
+        return values | {k: _medians(v, asked, recipe) for k, v in by_step.items()}, {}
+
+    return results.get("switching-lines", compute, context(profile), seed=0)
+
+
+def _lines_by_set(mixture: probes.Mixture, recipe: Recipe) -> dict[str, Any]:
+    """Without memory, of test sequences and suites; both lines of the validation sequences."""
+    parts = splits("switching", recipe.training["switching"], recipe.sequences)
+    suites = {name: suite(name, recipe).observations for name in SUITES[1:]}
+    counts = range(4)  # of changes of sigma in RAND
+    rand = [
+        paper.oracle_log_likelihood(suites["rand"], torch.eye(2)[None], switches=k) for k in counts
+    ]
+    exact = torch.stack(rand).logsumexp(0) - math.log(len(counts))
+    validation = parts.validation.x.double()
+    of_validation = [mixture.per_step(validation), paper.oracle(validation, matrices()).per_step]
+    return {
+        "by_sequence": _short(mixture.per_step(parts.test.x.double()).mean(1)),
+        "suites": {k: float(mixture.per_step(x).mean(1).median()) for k, x in suites.items()},
+        "rand": float((exact / suites["rand"].shape[1]).median()),
+        "validation": _short(torch.stack([v.mean() for v in of_validation])),
+    }
+
+
+def probe(profile: profiles.Profile, model: str, seed: int, recipe: Recipe) -> Result:
+    """What a trained model's state says of the matrix, and its likelihood by step."""
+    dataset = longest_system(recipe)
+
+    def compute() -> Values:
+        net = reread(result(profile, dataset, model, seed, recipe), dataset, model, recipe)
+        data = _probe_data(recipe)
+        parts = [(probes.features(net, x.observations, seed + i), x) for i, x in enumerate(data)]
+        values = {"accuracy": probes.accuracies(*parts, _probe_steps(recipe))}
+        asked = data[1]
+        by_step = probes.step_likelihoods(net, asked.observations, PROBE_PARTICLES, seed)
+        return values | {"by_step": _medians(by_step, asked, recipe)}, {}
+
+    name = f"{run_name(dataset, model, seed)}-probe"
+    return results.get(name, compute, context(profile, dataset), seed=seed)
+
+
+def _probe_data(recipe: Recipe) -> list[Dynamics]:
+    """Fresh sequences of the training set's law, as many as those and four times the test's."""
+    sizes, n_steps = recipe.sequences, recipe.training["switching"].n_steps
+    pairs = zip((sizes[0], 4 * sizes[2]), PROBE_SEEDS, strict=True)
+    return [switching_dynamics(n, seed, "test", n_steps, matrices()) for n, seed in pairs]
+
+
+def _probe_steps(recipe: Recipe) -> list[int]:
+    last = recipe.training["switching"].n_steps - 1
+    return [2, last // 5 + 1, 3 * last // 5 + 1, last]
+
+
+def _medians(by_step: Tensor, data: Dynamics, recipe: Recipe) -> dict[str, list[float]]:
+    """Of log-densities (B, T), nats: over sequences by step, and over switches by step from one."""
+    sequence, time = data.switches.nonzero(as_tuple=True)
+    about = []
+    for offset in range(*recipe.around):
+        inside = (time + offset >= 1) & (time + offset < by_step.shape[1])
+        about.append(by_step[sequence[inside], (time + offset)[inside]].median())
+    medians = {"start": by_step.median(0).values, "switch": torch.stack(about)}
+    return {name: _short(values) for name, values in medians.items()}
+
+
+def walk(profile: profiles.Profile, dataset: str, recipe: Recipe) -> Result:
+    """A set without memory, as a published result."""
+    compute = lambda: (walk_values(dataset, recipe), {})  # noqa: E731
+    return results.get(f"{dataset}-walk", compute, context(profile, dataset), seed=0)
+
+
+def walk_values(dataset: str, recipe: Recipe) -> dict[str, Any]:
+    """Each number's increments as Student's t, fitted to the training set; nats per step."""
+    train, _, test, _ = splits(dataset, recipe.training[dataset], recipe.sequences)
+    values, freedom = torch.zeros(test.x.shape[:2], dtype=torch.float64), []
+    for i in range(test.x.shape[-1]):
+        known, asked = (_inside(part)[..., i] for part in (train, test))
+        law = stats.t(*stats.t.fit(train.x[..., i][known].double().numpy()))
+        values[asked] += torch.from_numpy(law.logpdf(test.x[..., i][asked].double().numpy()))
+        freedom.append(law.args[0])
+    totals = values.sum(1) + test.scaling
+    by_sequence = _short(totals / test.lengths)
+    freedom = _short(torch.tensor(freedom))
+    return {"per_step": per_step(totals, test), "by_sequence": by_sequence, "freedom": freedom}
+
+
+def _inside(sequences: Sequences) -> Tensor:
+    """What was read of sequences (B, T, X), bool."""
+    inside = torch.arange(sequences.x.shape[1]) < sequences.lengths[:, None]
+    mask = sequences.observed_mask
+    return inside[..., None].expand(sequences.x.shape) if mask is None else inside[..., None] & mask
+
+
 def runs(profile: profiles.Profile, recipe: Recipe) -> list[tuple[str, str, int]]:
     """Set, model and number of the seed of every run at a profile."""
     return [
@@ -296,6 +426,12 @@ def runs(profile: profiles.Profile, recipe: Recipe) -> list[tuple[str, str, int]
         for (dataset, model), n_seeds in recipe.seeds.items()
         for n in range(profile.n_seeds if n_seeds is None else n_seeds)
     ]
+
+
+def walks(recipe: Recipe) -> list[str]:
+    """The sets whose increments are predicted."""
+    sets = dict.fromkeys(name for name, _ in recipe.seeds)
+    return [name for name in sets if recipe.training[name].emission == "student_t"]
 
 
 def longest_system(recipe: Recipe) -> str:
@@ -310,9 +446,13 @@ def run(
     recipe = recipes[profile.name]
     if seed == first_seed:
         yield truth(profile, recipe)
+        yield lines(profile, recipe)
+        yield from (walk(profile, dataset, recipe) for dataset in walks(recipe))
     for dataset, model, n in runs(profile, recipe):
-        if n == seed - first_seed:
-            yield result(profile, dataset, model, seed, recipe)
+        if n % profile.n_seeds == seed - first_seed:  # a set may have more seeds than the profile
+            yield result(profile, dataset, model, first_seed + n, recipe)
+            if dataset == longest_system(recipe) and model in plan.PAIR[dataset]:
+                yield probe(profile, model, first_seed + n, recipe)
 
 
 def reread(published: Result, dataset: str, model: str, recipe: Recipe) -> paper.VariationalRNN:
@@ -342,4 +482,27 @@ def verify(profile: profiles.Profile, recipes: Recipes = plan.RECIPES) -> list[d
     exact = truth(profile, recipe).values["test"]
     recomputed = paper.oracle_log_likelihood(test.x, matrices()) / test.lengths
     mean = [float(recomputed.mean())]
-    return [*rows, check("switching, exact Bayes", sum(exact) / len(exact), mean, 1e-4)]
+    rows.append(check("switching, exact Bayes", sum(exact) / len(exact), mean, 1e-4))
+    data = _probe_data(recipe)[1]
+    return [*rows, _checked_probe(profile, recipe, data), *_checked_walks(profile, recipe)]
+
+
+def _checked_probe(profile: profiles.Profile, recipe: Recipe, data: Dynamics) -> dict[str, Any]:
+    """The last step's median log-density of the first VHRNN, with other noise."""
+    dataset = longest_system(recipe)
+    model = plan.PAIR[dataset][0]
+    net = reread(result(profile, dataset, model, 0, recipe), dataset, model, recipe)
+    values = [
+        probes.step_likelihoods(net, data.observations, PROBE_PARTICLES, seed)[:, -1].median()
+        for seed in range(100, 104)
+    ]
+    published = probe(profile, model, 0, recipe).values["by_step"]["start"][-1]
+    return check(f"{dataset} {model}, last step", published, [float(v) for v in values], 1e-4)
+
+
+def _checked_walks(profile: profiles.Profile, recipe: Recipe) -> list[dict[str, Any]]:
+    known = {name: walk(profile, name, recipe).values["per_step"] for name in walks(recipe)}
+    return [
+        check(f"{name}, without memory", value, [walk_values(name, recipe)["per_step"]], 1e-6)
+        for name, value in known.items()
+    ]

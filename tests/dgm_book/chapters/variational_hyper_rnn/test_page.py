@@ -63,8 +63,23 @@ def small():
         result = made_up(dataset, model, n, level_of(model), n_weights=n_weights)
         sets.setdefault(dataset, {}).setdefault(model, []).append(result)
     exact = {"test": [EXACT - 0.5, EXACT + 0.5, EXACT]}
-    truth = sets["switching"]["VRNN 6"][0]._replace(name="switching-oracle", values=exact)
-    return page.Chapter(SMALL, recipe, sets, truth)
+    like = sets["switching"]["VRNN 6"][0]._replace
+    named = {name: like(values=values) for name, values in references(sets, recipe).items()}
+    return page.Chapter(SMALL, recipe, sets, like(name="switching-oracle", values=exact), named)
+
+
+def references(sets, recipe, probed=0.9):
+    """Made-up lines, probes of both models, and walks; models are above what has no memory."""
+    steps = {"start": [-5.0 + 0.01 * t for t in range(50)], "switch": 30 * [-3.0]}
+    accuracy = {"forest": [0.2, 0.3, 0.4, 0.5], "logistic": 4 * [0.1], page.EXACT: 4 * [1.0]}
+    lines = {"steps": [2, 10, 30, 49], "accuracy": accuracy, "n": 400, "validation": [-4.0, -2.0]}
+    lines |= {"by_sequence": [-4.5, -4.5], "suites": dict.fromkeys(SUITES, -4.0), "rand": -3.0}
+    values = {"switching-lines": lines | dict.fromkeys((page.NO_MEMORY, page.EXACT), steps)}
+    for model, run in ((m, r) for m in plan.PAIR[LONG] for r in sets[LONG][m]):
+        own = 0.01 * run.provenance["seed"] + (probed if model.startswith("VHRNN") else 0.4)
+        forest = {"forest": 4 * [own], "logistic": 4 * [0.1]}
+        values[f"{run.name}-probe"] = {"accuracy": forest, "by_step": steps}
+    return values | {f"{name}-walk": {"per_step": -5.0} for name in experiment.walks(recipe)}
 
 
 def replaced(chapter, dataset, model, results):
@@ -131,6 +146,9 @@ class TestTables:
         assert by_model["VHRNN 4"] == expected
         assert by_model["HyperLSTM"][0] == "not in the paper"
         assert by_model["exact Bayes"][2] == "-2.000"
+        assert by_model[page.MIXTURE][2] == "-4.500"
+        assert not by_model.keys() & set(plan.SINGLE)  # one seed, in a table of three
+        assert page.identification(small)[1][0][1:] == [*4 * ["0.91 ± 0.01"], "3"]
         # One of 22 sequences explodes: it takes the mean away, and nothing else.
         _, rows = page.suite_differences(small, "VRNN 8")
         assert [row[0] for row in rows] == list(SUITES[1:])
@@ -151,6 +169,12 @@ class TestTables:
         published, alive = page.page_sizes(small)
         assert published["lines"]["VHRNN"] == [([117] * 3, pytest.approx([-3.0] * 3))]
         assert alive["lines"]["VRNN"] == [([100] * 6, pytest.approx([-4.0] * 6))]
+        assert longer["lines"][page.EXACT] == [([1, 2], [-2.0, -2.0])]
+        start, switch = page.page_by_step(small)
+        assert start["lines"][page.NO_MEMORY] == [
+            (list(range(1, 50)), pytest.approx([-4.99 + 0.01 * t for t in range(49)]))
+        ]
+        assert [len(seeds) for seeds in switch["lines"].values()] == [3, 3, 1, 1]
         for panel in page.page_around(small):
             assert panel["lines"].keys() == set(plan.PAIR["switching"])
 
@@ -163,15 +187,30 @@ class TestClaims:
                 assert claim.chapter == experiment.CHAPTER
                 assert claim.scale
                 assert not re.search("nan|inf(?!erence)", claim.measured)
-        del judged["exact_bayes"], judged["counts"]
+        for id_ in ("exact_bayes", "counts"):
+            del judged[id_]
         assert {claim.verdict for claim in judged.values()} == {"not tested"}
 
-    def test_other_sets_have_one_seed_and_no_verdict(self, small):
-        names = ("piano_midi", "stocks", "gas_sensors", "exchange_rates")
-        assert {verdict(small, name) for name in names} == {"not tested"}
-        for model in plan.PAIR["stocks"]:
-            small = changed(small, "stocks", model, range(3))
-        assert verdict(small, "stocks") == "holds"
+    def test_other_sets_are_judged_by_seeds_and_only_above_the_line(self, small):
+        assert verdict(small, "piano_midi") == "not tested"
+        for name in (n.replace("-", "_") for n in experiment.walks(small.recipe)):
+            assert verdict(small, name) == ("does not hold" if name == "gas_sensors" else "holds")
+        line = small.named["stocks-walk"]._replace(values={"per_step": -3.5})
+        above = small._replace(named={**small.named, "stocks-walk": line})
+        assert verdict(above, "stocks") == "not tested"
+
+    def test_the_switching_system_is_judged_only_above_a_mixture_without_memory(self, small):
+        line = small.named["switching-lines"]
+        line = line._replace(values=line.values | {"by_sequence": [-3.9]})
+        above = small._replace(named={**small.named, "switching-lines": line})
+        assert {verdict(above, id_) for id_ in ("switching", "around_switches")} == {"not tested"}
+
+    @pytest.mark.parametrize(("probed", "expected"), [(0.9, "holds"), (0.4, "does not hold")])
+    def test_identification(self, small, probed, expected):
+        values = references(small.sets, small.recipe, probed)
+        like = small.truth._replace
+        named = {name: like(values=each) for name, each in values.items()}
+        assert verdict(small._replace(named=named), "identification") == expected
 
     @pytest.mark.parametrize(
         ("dataset", "control"),
@@ -271,7 +310,7 @@ class TestSmoke:
         assert_no_cell_is_empty(chapter)
         # Of sets that were not run there are no claims, and one seed gives no verdict.
         judged = claims(chapter)
-        assert len(judged) == 5
+        assert len(judged) == 6
         assert judged.pop("exact_bayes").verdict == "holds"
         assert {claim.verdict for claim in judged.values()} == {"not tested"}
         assert len(page.page_course(chapter)) == 1
@@ -298,7 +337,7 @@ class TestSmoke:
 
     def test_published_numbers_are_verified_and_others_are_not(self, chapter, recipes, monkeypatch):
         rows = experiment.verify(SMOKE, recipes)
-        assert len(rows) == 5
+        assert len(rows) == 6
         assert [row["what"] for row in rows if not row["ok"]] == []
         json.dumps(rows, allow_nan=False)
         variant, control = (chapter.models[name][0] for name in plan.PAIR["switching"])
@@ -310,8 +349,9 @@ class TestSmoke:
             variant.name: {"values": variant.values | {"final": final}},
             control.name: {"tensors": control.tensors | {last: control.tensors[last] + 3}},
             "switching-oracle": {"values": {"test": [v + 2e-4 for v in chapter.exact.tolist()]}},
+            f"{variant.name}-probe": {"values": {"by_step": {"start": [9.0]}}},
         }
         get = experiment.results.get
-        replace = lambda name, *a, **b: get(name, *a, **b)._replace(**other[name])  # noqa: E731
+        replace = lambda name, *a, **b: get(name, *a, **b)._replace(**other.get(name, {}))  # noqa: E731
         monkeypatch.setattr(experiment.results, "get", replace)
-        assert [check["ok"] for check in experiment.verify(SMOKE, recipes)] == 5 * [False]
+        assert [check["ok"] for check in experiment.verify(SMOKE, recipes)] == 6 * [False]

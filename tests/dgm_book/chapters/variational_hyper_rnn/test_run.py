@@ -58,14 +58,18 @@ class TestRecipe:
         profile, recipe = profiles.get(name, "cpu"), plan.RECIPES[name]
         absent = results.missing(jobs.over_seeds(experiment.run, 0)(profile))
         runs = experiment.runs(profile, recipe)
-        assert len({n for n, _ in absent}) == len(absent) == len(runs) + 1
+        probed = [
+            n for d, m, n in runs if d == experiment.longest_system(recipe) and m in plan.PAIR[d]
+        ]
+        others = len(probed) + len(experiment.walks(recipe)) + 2  # exact Bayes and the lines
+        assert len({n for n, _ in absent}) == len(absent) == len(runs) + others
         for dataset, model, n in runs:
             assert model in plan.MODELS[dataset]
-            assert 0 <= n < profile.n_seeds
+            assert n >= 0
             assert set(plan.PAIR[dataset]) <= {m for d, m, _ in runs if d == dataset}
         for training in recipe.training.values():
             assert 0 < training.measure_every <= training.epochs
-            assert training.compiled == (name != "smoke")
+            assert training.compiled == (name != "smoke" and training.emission != "student_t")
 
     def counts(self, dataset, model):
         x_dim = 2 if dataset == "switching" else 88
@@ -116,14 +120,35 @@ class TestSplits:
         assert torch.allclose(data.mean, piece.float().mean(0))
 
     def test_what_was_not_read_is_marked_and_is_no_part_of_the_mean(self, monkeypatch):
-        hole = torch.tensor([[1.0, math.nan], [3.0, 5.0]])
-        rows = {"train": [hole, torch.tensor([[5.0, 7.0]])], "validation": [hole], "test": [hole]}
+        """Of increments: a hole takes the one into it and the one out of it away."""
+        hole = torch.tensor([[1.0, 2.0], [3.0, 6.0], [9.0, math.nan], [9.0, 5.0], [9.0, 9.0]])
+        rows = {"train": [hole, hole[:2]], "validation": [hole], "test": [hole]}
         load_instead(monkeypatch, "gas-sensors", rows)
         data = splits("gas-sensors")
-        assert data.train.observed_mask[0].tolist() == [[True, False], [True, True]]
-        assert data.train.x[0].tolist() == [[1.0, 0.0], [3.0, 5.0]]
-        assert data.train.lengths.tolist() == [2, 1]
-        assert data.mean.tolist() == [3.0, 6.0]
+        assert data.train.observed_mask[0, :, 1].tolist() == [True, False, False, True]
+        scale = torch.tensor([2.0, 6, 0, 0, 2]).std(correction=0)
+        assert torch.allclose(data.train.x[0, :, 0], torch.tensor([2.0, 6, 0, 0]) / scale)
+        assert data.train.lengths.tolist() == [4, 1]
+
+    def test_the_unit_of_increments_changes_no_likelihood(self, monkeypatch):
+        """A model of scaled increments, its logs added back, is that of the values themselves."""
+        generator = torch.Generator().manual_seed(0)
+        rows = [torch.randn(n, 3, generator=generator).cumsum(0) for n in (8, 6, 7)]
+        load_instead(monkeypatch, "stocks", dict.fromkeys(SPLITS, rows))
+        data = splits("stocks")
+        frames = torch.cat([row.diff(dim=0) for row in rows])
+        scale = frames.std(0, correction=0)
+        for i, row in enumerate(rows):
+            assert torch.allclose(data.test.x[i, : len(row) - 1], row.diff(dim=0) / scale)
+            assert data.test.scaling[i] == pytest.approx(float(-(len(row) - 1) * scale.log().sum()))
+        wide = {name: [1000 * row for row in rows] for name in SPLITS}
+        values = experiment.walk_values("stocks", TINY)
+        load_instead(monkeypatch, "stocks", wide)
+        experiment.splits.cache_clear()
+        shift = 3 * math.log(1000)
+        assert experiment.walk_values("stocks", TINY)["per_step"] == pytest.approx(
+            values["per_step"] - shift, abs=1e-3
+        )
 
 
 class TestTraining:
