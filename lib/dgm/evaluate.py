@@ -35,11 +35,12 @@ from dgm.progress import progress_bar
 from dgm.sampling import decoder_checks, decoder_target
 from dgm.sampling.decoder_checks import Decoder, check_betas, check_images, count, in_short
 from dgm.sampling.hmc import make_generators
+from dgm.sampling.perception import Perception, n_draws, perception_curve
 from dgm.sampling.pilot import check_options
 from dgm.sampling.resume import check_same_run
 from dgm.sampling.schedules import SCHEDULES, steps_per_beta
 
-NOT_DESCRIBED = ("device", "progress", "checkpoint", "scale", "options")
+NOT_DESCRIBED = ("device", "progress", "checkpoint", "scale", "options", "perception")
 PROBES = 8
 START = datetime.timedelta(minutes=5)  # for all ranks to find each other
 WORK = datetime.timedelta(days=7)  # a rank may wait for another as long as a shard takes
@@ -55,6 +56,7 @@ class _Job(NamedTuple):
     seed: int
     paths: list[Path]  # of all finished shards
     saved: dict[str, Any]  # with each of them: all that its numbers depend on
+    perception: Perception | int | None = None
 
     def missing(self) -> list[int]:
         """Shards without a file."""
@@ -167,14 +169,16 @@ def _job(
     parts = {**settings, **options._asdict(), "seed": seed, "shard_size": shard_size}
     parts = {name: value for name, value in parts.items() if name not in NOT_DESCRIBED}
     parts |= {"images": x.flatten(1), "decoder": decoder.state_dict()}
-    parts |= {"kind of decoder": type(decoder.given)}
+    perception = settings["perception"]
+    parts |= {"kind of decoder": type(decoder.given), "draws": n_draws(perception) or None}
+    settings["perception"] = parts["draws"]  # a shard keeps the codes; distances need all images
     saved = {"identity": checkpoint.identity(**parts), "probe": probe}
     del settings["seed"], settings["checkpoint"]  # each shard has its own
     folder, n_shards = Path(output).expanduser(), math.ceil(len(x) / shard_size)
     files = [folder / f"shard-{shard:05d}.safetensors" for shard in range(n_shards)]
     for path in filter(Path.exists, files):
         check_same_run(path, checkpoint.load(path), **saved)
-    return _Job(decoder, x, settings, shard_size, seed, files, saved)
+    return _Job(decoder, x, settings, shard_size, seed, files, saved, perception)
 
 
 def _run(job: _Job, rank: int, n_ranks: int, group: Any) -> RateDistortionCurve:
@@ -203,6 +207,11 @@ def _run(job: _Job, rank: int, n_ranks: int, group: Any) -> RateDistortionCurve:
         parts = [checkpoint.load(path)["curve"] for path in job.paths]
     beta = parts[0].pop("beta")
     columns: Any = {name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
+    if isinstance(job.perception, Perception):
+        run = job.arguments["device"], job.arguments["precision"]
+        with decoder_target.prepared(job.decoder, *run) as (network, like):
+            compared = columns["draws"], job.x.flatten(1).to(**like), job.perception
+            columns["perception"] = perception_curve(network, *compared)
     return RateDistortionCurve(beta, **columns)
 
 
