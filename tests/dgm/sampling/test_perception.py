@@ -64,7 +64,7 @@ def test_features_read_pixels_and_shards_are_joined(tmp_path):
     close(joined.perception.kernel[1], kernel_distance(real, images[1]).value)
     joined.save(tmp_path / "curve")
     exactly(RateDistortionCurve.load(tmp_path / "curve").perception, joined.perception)
-    with pytest.raises(ValueError, match="another run: .*draws"):
+    with pytest.raises(ValueError, match=r"another run: .*draws"):
         evaluate(
             decoder, x, output=tmp_path, shard_size=2, perception=2, n_leapfrog=3,
             progress=False, **SETTINGS,
