@@ -130,9 +130,9 @@ def test_what_is_not_covered_is_named(tmp_path):
     weight = np.ones((3, 3, 1), np.float32)
     nodes = [("Unsqueeze", ["z", "axis"], ["a"]), ("Conv", ["a", "w"], ["y"], pads)]
     path = graph(tmp_path, nodes, w=weight, axis=np.array([2]))
-    with pytest.raises(ValueError, match="operator Conv of y .*SAME_UPPER"):
+    with pytest.raises(ValueError, match=r"operator Conv of y .*SAME_UPPER"):
         files.load_decoder(path)
-    with pytest.raises(ValueError, match="inputs .*'z', 'c'"):
+    with pytest.raises(ValueError, match=r"inputs .*'z', 'c'"):
         files.load_decoder(graph(tmp_path, [("Add", ["z", "c"], ["y"])], inputs=("z", "c")))
 
 
@@ -143,7 +143,7 @@ def test_a_conversion_that_is_off_the_runtime_is_refused(tmp_path, monkeypatch):
     path = graph(tmp_path, [("Tanh", ["z"], ["y"])])
     files.load_decoder(path)
     monkeypatch.setitem(onnx_decoder.OPERATORS, "Tanh", lambda x: torch.tanh(x) + 1e-3)
-    with pytest.raises(ValueError, match="off onnxruntime's by 0.001"):
+    with pytest.raises(ValueError, match=r"off onnxruntime's by 0.001"):
         files.load_decoder(path)
 
 

@@ -8,16 +8,17 @@ from importlib import resources
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dgm.sampling import decoder_checks, decoder_target
 from dgm.sampling.curves import RateDistortionCurve
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 240, 44, 10, 10, 36  # of a chart, in its own units
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 240, 44, 16, 10, 36  # of a chart, in its own units
+INNER = HEIGHT - TOP - BOTTOM
 N_PRICES, N_PICTURES = 5, 8
 References = Mapping[str, tuple[Tensor, Tensor]]
-# What a report points out: below so many chains, outside this acceptance, so many nats apart.
-FEWEST_CHAINS, ACCEPTANCE, APART = 2.0, (0.4, 0.95), 1.0
+# What a report points out: fewer chains than this, less acceptance, so many nats apart.
+FEWEST_CHAINS, ACCEPTANCE, APART = 2.0, 0.4, 1.0
 
 
 def report_page(
@@ -50,7 +51,7 @@ def report_page(
         notes=_notes(curve),
         rows=_rows(curve),
         pictures=_pictures(curve, decoder, x),
-        ends=[f"{float(v[r]):.4g}" for v in (mean.rate, mean.distortion) for r in (0, -1)],
+        ends=[f"{float(v[r]):.3g}" for v in (mean.rate, mean.distortion) for r in (0, -1)],
         has_references=bool(references),
     )
 
@@ -66,7 +67,8 @@ def _rows(curve: RateDistortionCurve) -> list[list[str]]:
         rows.append([f"{beta:.4g}", *numbers, distortion, *health])
         if curve.perception is not None:
             kernel, error, frechet = (float(v[r]) for v in curve.perception)
-            rows[-1] += [f"{kernel:.3g} ± {error:.1g}", f"{frechet:.4g}"]
+            decimals = 3 if not error > 0 else max(0, 1 - math.floor(math.log10(error)))
+            rows[-1] += [f"{kernel:.{decimals}f} ± {error:.{decimals}f}", f"{frechet:.4g}"]
     return rows
 
 
@@ -78,11 +80,9 @@ def _notes(curve: RateDistortionCurve) -> list[str]:
         where = beta[int(low.long().argmax())]
         advice = "raise --temperatures, then --chains"
         notes.append(f"From the price {where:.3g} on fewer than two chains carry weight: {advice}.")
-    outside = (accepted < ACCEPTANCE[0]) | (accepted > ACCEPTANCE[1])
-    if bool(outside.any()):
-        low, high = ACCEPTANCE
-        span = f"{float(accepted.min()):.2f} to {float(accepted.max()):.2f}"
-        notes.append(f"Acceptance goes from {span}; {low:g} to {high:g} is usual.")
+    if float(accepted.min()) < ACCEPTANCE:
+        least = f"{float(accepted.min()):.2f} at the price {beta[int(accepted.argmin())]:.3g}"
+        notes.append(f"Acceptance falls to {least}: the step sizes are too large there.")
     apart = (curve.legendre().rate - curve.rate.mean(1)).abs()
     if float(apart.max()) > APART:
         words = f"The estimate from log Z alone is up to {float(apart.max()):.1f} nats off the line"
@@ -136,28 +136,22 @@ def _chart(
         points = LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * INNER
         return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(*points, strict=True))
 
-    drawn = [{"name": name, "points": place(x, y)} for name, x, y in lines]
-    xticks = [(n, 10**p) for p, n in _log_ticks(left, right)]
-    yticks = _linear_ticks(low, high)
-    zero = torch.zeros(())
+    edge, floor = torch.tensor([10.0**left]), torch.tensor([low])
     box = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "top": TOP, "bottom": HEIGHT - BOTTOM}
-    return {
-        **box,
+    return box | {
         "right": WIDTH - RIGHT,
-        "lines": drawn,
+        "lines": [{"name": name, "points": place(x, y)} for name, x, y in lines],
         "band": place(*_around(*band)) if band else "",
         "axes": axes,
         "xticks": [
-            (n, place(torch.tensor([v]), zero[None] + low).split(",")[0]) for n, v in xticks
+            (words, place(torch.tensor([10.0**power]), floor).split(",")[0])
+            for power, words in _log_ticks(left, right)
         ],
         "yticks": [
-            (f"{v:g}", place(torch.tensor([10.0**left]), torch.tensor([v])).split(",")[1])
-            for v in yticks
+            (f"{level:g}", place(edge, torch.tensor([level])).split(",")[1])
+            for level in _linear_ticks(low, high)
         ],
     }
-
-
-INNER = HEIGHT - TOP - BOTTOM
 
 
 def _around(x: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -183,21 +177,26 @@ def _linear_ticks(low: float, high: float) -> list[float]:
 
 def _pictures(
     curve: RateDistortionCurve, decoder: Callable[[Tensor], Any], x: Tensor
-) -> list[dict[str, str]]:
+) -> list[dict[str, Any]]:
     """The targets, then what the decoder draws of a code at each of five prices."""
     shown, places = x[:N_PICTURES], torch.linspace(0, len(curve.beta) - 1, N_PRICES).round().long()
     shape = _picture_shape(tuple(x.shape[1:]))
     if shape is None or curve.codes is None:
         return []
     low, high = float(x.min()), float(x.max())
-    rows = [{"words": "target", "data": _png(shown.reshape(-1, *shape), low, high)}]
-    with decoder_target.prepared(decoder) as (network, like), torch.no_grad():
+
+    def row(words: str, images: Tensor) -> dict[str, Any]:
+        levels = (images.detach().cpu().float() - low) / max(high - low, 1e-12) * 255
+        levels = levels.round().clamp(0, 255).byte().reshape(-1, *shape)
+        return {"words": words, "images": [_png(image) for image in levels]}
+
+    rows = [row("target", shown)]
+    with decoder_target.prepared(decoder) as (network, like):
         for r in dict.fromkeys(places.tolist()):
             images = decoder_checks.decode(network, curve.codes[r, :N_PICTURES].to(**like))
             rate, error = (float(v[r].mean()) for v in (curve.rate, curve.distortion))
-            words = f"price {float(curve.beta[r]):.3g}: R = {rate:.1f} nats, D = {error:.3g}"
-            data = _png(images.cpu().reshape(-1, *shape), low, high)
-            rows.append({"words": words, "data": data})
+            price = f"price {float(curve.beta[r]):.4g}"
+            rows.append(row(f"{price}: R = {rate:.1f} nats, D = {error:.3g}", images))
     return rows
 
 
@@ -210,14 +209,12 @@ def _picture_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
     return sizes if len(sizes) == 2 or colour else None
 
 
-def _png(images: Tensor, low: float, high: float) -> str:
-    """A row of images (N, H, W), or with three colours, as the text of a PNG."""
+def _png(image: Tensor) -> str:
+    """Grey levels (H, W), or three colours before or behind, as the text of a PNG."""
     from PIL import Image
 
-    if images.ndim == 4 and images.shape[1] == 3:
-        images = images.permute(0, 2, 3, 1)
-    levels = ((images.float() - low) / max(high - low, 1e-12) * 255).round().clamp(0, 255).byte()
-    row = torch.cat([*nn.functional.pad(levels, (0, 0) * (levels.ndim - 3) + (0, 1, 0, 0))], 1)
+    if image.ndim == 3 and image.shape[0] == 3:
+        image = image.permute(1, 2, 0)
     stream = io.BytesIO()
-    Image.fromarray(row[:, :-1].contiguous().numpy()).save(stream, format="PNG")
+    Image.fromarray(image.contiguous().numpy()).save(stream, format="PNG")
     return base64.b64encode(stream.getvalue()).decode()

@@ -111,8 +111,8 @@ def _gemm(
     c: Tensor | None = None,
     alpha: float = 1.0,
     beta: float = 1.0,
-    transA: int = 0,  # noqa: N803 (ONNX's name)
-    transB: int = 0,  # noqa: N803
+    transA: int = 0,
+    transB: int = 0,
 ) -> Tensor:
     a, b = a.T if transA else a, b.T if transB else b
     if c is None or (alpha, beta) != (1.0, 1.0):
