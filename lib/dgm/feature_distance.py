@@ -2,8 +2,8 @@
 
 Scores on different features, or numbers of rows, cannot be compared. float64 on the CPU, without
 gradient. ValueError for sets that are not (rows, F) and finite, have too few rows, or differ in F.
-Sources: Heusel et al., NeurIPS 2017, eq. 6; Binkowski et al., ICLR 2018, eq. 4 and section 3.1;
-Kynkäänniemi et al., NeurIPS 2019, eqs. 1 and 2; Salimans et al., NeurIPS 2016, section 4.
+Sources: Heusel et al., NeurIPS 2017, eq. 6; Kynkäänniemi et al., NeurIPS 2019, eqs. 1 and 2;
+Salimans et al., NeurIPS 2016, section 4.
 """
 
 import math
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from dgm.measure import checked_rows
 
-KernelDistance = namedtuple("KernelDistance", "value standard_error")
 _PrecisionRecall = namedtuple("_PrecisionRecall", "precision recall")
 
 
@@ -31,36 +30,6 @@ def frechet_distance(x: Tensor, y: Tensor) -> Tensor:
     cross = torch.linalg.svdvals(root_x @ root_y.T).sum()
     spread = root_x.square().sum() + root_y.square().sum() - 2 * cross
     return offset.square().sum() + spread.clamp(min=0)
-
-
-def kernel_distance(x: Tensor, y: Tensor, paired: bool = False) -> KernelDistance:
-    """Unbiased squared MMD of x (N, F) and y (M, F) by the kernel (a b / F + 1)^3, with its error.
-
-    y (M, K, F) has K dependent rows per group, as codes of one image: only pairs of different
-    groups count. In `paired` sets row i and group i depend, and that pair is left out (N = M). The
-    standard error is the jackknife's over rows and groups, conservative where both sets agree. N
-    and M are at least 3.
-    """
-    x, y = x.unsqueeze(1) if x.ndim == 2 else x, y.unsqueeze(1) if y.ndim == 2 else y
-    (n, _, _), (m, k, _) = x.shape, y.shape
-    x, y = _sets(x.flatten(0, 1), y.flatten(0, 1), 3)
-    if min(n, m) < 3 or (paired and n != m):
-        raise ValueError(f"{n} and {m} rows or groups: want 3 or more, as many of both if paired")
-    x, y = x.view(n, -1, x.shape[1]), y.view(m, k, -1)
-    (own_x, _), (own_y, _) = _kernel_sums(x, x, True), _kernel_sums(y, y, True)
-    rows, columns = _kernel_sums(x, y, paired)
-
-    def value(xx: Tensor, yy: Tensor, xy: Tensor, n: int, m: int) -> Tensor:
-        return xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m - n * paired)
-
-    xx, yy, xy = own_x.sum(), own_y.sum(), rows.sum()
-    if paired:
-        left_out = [value(xx - 2 * own_x, yy - 2 * own_y, xy - rows - columns, n - 1, m - 1)]
-    else:
-        left_out = [value(xx - 2 * own_x, yy, xy - rows, n - 1, m)]
-        left_out += [value(xx, yy - 2 * own_y, xy - columns, n, m - 1)]
-    variance = sum((len(v) - 1) * v.var(correction=0) for v in left_out)
-    return KernelDistance(value(xx, yy, xy, n, m), torch.as_tensor(variance).sqrt())
 
 
 def precision_recall(x: Tensor, y: Tensor, k: int = 3) -> _PrecisionRecall:
@@ -84,25 +53,6 @@ def inception_style_score(probabilities: Tensor) -> Tensor:
     p = p / p.sum(1, keepdim=True)
     marginal = p.mean(0)
     return (torch.xlogy(p, p).sum(1).mean() - torch.xlogy(marginal, marginal).sum()).exp()
-
-
-def _kernel_sums(x: Tensor, y: Tensor, apart: bool) -> tuple[Tensor, Tensor]:
-    """Kernel means of groups (N, K, F) and (M, L, F), summed over the others: (N,), (M,).
-
-    If `apart`, pairs of one index are left out.
-    """
-    (m, length, n_features), row_sums = y.shape, []
-    column_sums, right = y.new_zeros(m), y.flatten(0, 1).T / n_features
-    size = max(1, 2**22 // (len(right.T) * x.shape[1]))
-    for start in range(0, len(x), size):
-        part = x[start : start + size]
-        kernel = (part.flatten(0, 1) @ right).add_(1).pow_(3)
-        kernel = kernel.view(len(part), x.shape[1], m, length).mean((1, 3))
-        if apart:
-            kernel.diagonal(start).zero_()
-        row_sums.append(kernel.sum(1))
-        column_sums += kernel.sum(0)
-    return torch.cat(row_sums), column_sums
 
 
 def _within_reach(rows: Tensor, centres: Tensor, k: int) -> Tensor:

@@ -78,8 +78,8 @@ def evaluate(
     bit for bit. The decoder may be a TorchScript or ONNX file, and latent_dim None where it takes
     codes of one length alone. Besides the arguments of `rate_distortion_curve`, of which step_sizes
     is a number or None, it takes `output`, the folder of the finished shards, which all ranks must
-    see, and images per shard. device="cuda" gives each rank of a machine its own GPU. Returns the curve of
-    all N images, fields (R, N), on every rank, without step sizes. ValueError for what
+    see, and images per shard. device="cuda" gives each rank of a machine its own GPU. Returns the
+    curve of all N images, fields (R, N), on every rank, without step sizes. ValueError for what
     `rate_distortion_curve` refuses, or a folder with shards of another run; finished ones stay.
     """
     if isinstance(decoder, str | os.PathLike):

@@ -3,7 +3,8 @@
 At rate 0 the distortion of a draw from the prior is E|x - f(z)|^2, the spread of the images plus
 that of the draws plus the squared distance of their means: it is smallest for the mean image, and
 twice the spread for a perfect sampler. A distance of distributions tells them apart.
-Blau and Michaeli, ICML 2019, eq. 4; the distances are those of `dgm.feature_distance`.
+Blau and Michaeli, ICML 2019, eq. 4; the distances are those of `dgm.feature_distance`
+and `dgm.kernel_distance`.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dgm.feature_distance import frechet_distance, kernel_distance
+from dgm.feature_distance import frechet_distance
+from dgm.kernel_distance import kernel_distance
 from dgm.sampling.curves import PerceptionCurve
 from dgm.sampling.decoder_checks import check_images, count
 

@@ -9,7 +9,8 @@ from checks import close, exactly, refuses
 from draws import normal
 
 from dgm.evaluate import evaluate
-from dgm.feature_distance import frechet_distance, kernel_distance
+from dgm.feature_distance import frechet_distance
+from dgm.kernel_distance import kernel_distance
 from dgm.papers.rate_distortion import RateDistortionCurve
 from dgm.sampling.perception import Perception
 

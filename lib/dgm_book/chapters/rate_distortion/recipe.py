@@ -38,6 +38,7 @@ QUADRATURE = ("vae2", "gan2")
 GAPS = ("vae2", "vae10", "vae100", "gan10", "aae10")
 ENCODED = ("vae10", "gan10")  # have an encoder for each beta
 DEEP = ("vae10", "gan10")  # measured under the deep distortion
+PERCEIVED = ("vae2", "vae10", "gan10", "aae10")  # compared with real images, of seed 0
 N_MEANS, N_TILES, N_CODES = 1500, 24, 8  # published posterior means, samples, images with codes
 N_LIMITED, DROPPED = 500, (4, 9)  # training images of a damaged model, classes hidden from another
 ALPHAS, WIDE = (0.5, 0.9, 0.99), 10.0  # weights of the bad prior, its standard deviation
@@ -93,6 +94,15 @@ class Colour(NamedTuple):
     annealing: Annealing
 
 
+class Perception(NamedTuple):
+    """How far samples and reconstructions are from real images, in a classifier's features."""
+
+    annealing: Annealing
+    n_real: int  # test images after the coded ones, and samples of each prior
+    feature_steps: int
+    draws: int = 8
+
+
 class Encoder(NamedTuple):
     """How encoders are trained, one beta after the other."""
 
@@ -111,6 +121,7 @@ class Recipe(NamedTuple):
     comparison: Comparison
     encoder: Encoder
     colour: Colour
+    perception: Perception
     gap_betas: tuple[float, ...]
     gap_images: int
     quadrature_points: int
@@ -143,6 +154,7 @@ RECIPES = {
         comparison=Comparison(4, 8, (50,), range(1), range(1, 2)),
         encoder=Encoder(log_spaced(7, 0.1, 30.0)[1:], 60, 16),
         colour=Colour("colour", (16, 8), (8, 8, 8, 8), 3, _COLOUR["smoke"]),
+        perception=Perception(Annealing(log_spaced(5, 0.02, 20.0)[1:], 4, 8, 4, 4), 100, 60, 4),
         gap_betas=(0.35, 1.1, 200.0),
         gap_images=8,
         quadrature_points=201,
@@ -155,6 +167,9 @@ RECIPES = {
         comparison=Comparison(16, 16, (500, 1000), range(6), range(6, 10)),
         encoder=Encoder(log_spaced(7, 0.1, 100.0)[1:], 1000, 100),
         colour=Colour("cifar10", (128, 64, 32), (16, 32, 64, 128), 2500, _COLOUR["small"]),
+        perception=Perception(
+            Annealing(log_spaced(13, 0.01, 30.0)[1:], 10, 40, 8, 8), 5000, feature_steps=400
+        ),
         gap_betas=(0.38, 1.0, 3000.0),
         gap_images=16,
         quadrature_points=601,
@@ -166,6 +181,9 @@ RECIPES = {
         encoder=Encoder(log_spaced(7, 0.1, 100.0)[1:], 25_000, 100),
         colour=Colour(
             "cifar10", (1024, 512, 256, 128), (64, 128, 256, 512), 40_000, _COLOUR["paper"]
+        ),
+        perception=Perception(
+            Annealing(log_spaced(25, 0.01, 100.0)[1:], 40, 200, 16, 20), 5000, feature_steps=4000
         ),
         gap_betas=(0.3819, 1.0334, 35_999.85),
         gap_images=50,
