@@ -16,6 +16,7 @@ class Model(NamedTuple):
     damage: str = ""  # "few", "dropped" or "short"
     colour: str = ""  # a DCGAN's recipe: "gp", or "vanilla"
     narrow: bool = False  # for the page's drawing
+    halved: bool = False  # of digits of half the height and width
 
 
 MODELS = {
@@ -26,6 +27,7 @@ MODELS = {
     **{f"vae10-{d}": Model("VAE", 10, damage=d) for d in ("few", "dropped", "short")},
     **{f"dcgan10-{x}": Model("GAN", 10, colour=x) for x in ("gp", "vanilla")},
     "vae5-narrow": Model("VAE", 5, narrow=True),
+    "flow": Model("flow", 196, halved=True),
 }
 COLOUR = ("dcgan10-gp", "dcgan10-vanilla")  # on CIFAR-10
 SEVERAL = ("vae2", "vae10", "gan10", "gan10-shallow", "aae10", *COLOUR)  # have all seeds
@@ -103,6 +105,17 @@ class Perception(NamedTuple):
     draws: int = 8
 
 
+class Flow(NamedTuple):
+    """How the few-step flow is trained, on digits of half the size, and its curve drawn."""
+
+    hidden: tuple[int, ...]
+    n_steps: int  # of Euler, from noise to image
+    training_steps: int
+    annealing: Annealing
+    gap_betas: tuple[float, ...]
+    gap_images: int
+
+
 class Encoder(NamedTuple):
     """How encoders are trained, one beta after the other."""
 
@@ -122,6 +135,7 @@ class Recipe(NamedTuple):
     encoder: Encoder
     colour: Colour
     perception: Perception
+    flow: Flow
     gap_betas: tuple[float, ...]
     gap_images: int
     quadrature_points: int
@@ -155,6 +169,7 @@ RECIPES = {
         encoder=Encoder(log_spaced(7, 0.1, 30.0)[1:], 60, 16),
         colour=Colour("colour", (16, 8), (8, 8, 8, 8), 3, _COLOUR["smoke"]),
         perception=Perception(Annealing(log_spaced(5, 0.02, 20.0)[1:], 4, 8, 4, 4), 100, 60, 4),
+        flow=Flow((32,), 3, 60, Annealing(log_spaced(4, 0.1, 10.0)[1:], 4, 4, 4, 4), (1.0,), 4),
         gap_betas=(0.35, 1.1, 200.0),
         gap_images=8,
         quadrature_points=201,
@@ -169,6 +184,14 @@ RECIPES = {
         colour=Colour("cifar10", (128, 64, 32), (16, 32, 64, 128), 2500, _COLOUR["small"]),
         perception=Perception(
             Annealing(log_spaced(13, 0.01, 30.0)[1:], 10, 40, 8, 8), 5000, feature_steps=400
+        ),
+        flow=Flow(
+            (256, 256),
+            n_steps=4,
+            training_steps=10_000,
+            annealing=Annealing(log_spaced(12, 0.1, 100.0)[1:], 40, 12, 8, 8),
+            gap_betas=(1.0, 10.0, 100.0),
+            gap_images=8,
         ),
         gap_betas=(0.38, 1.0, 3000.0),
         gap_images=16,
@@ -185,10 +208,18 @@ RECIPES = {
         perception=Perception(
             Annealing(log_spaced(25, 0.01, 100.0)[1:], 40, 200, 16, 20), 5000, feature_steps=4000
         ),
+        flow=Flow(
+            (1024, 1024, 1024),
+            n_steps=8,
+            training_steps=200_000,
+            annealing=Annealing(log_spaced(24, 0.1, 1000.0)[1:], 100, 50, 40, 20),
+            gap_betas=(1.0, 10.0, 100.0, 1000.0),
+            gap_images=50,
+        ),
         gap_betas=(0.3819, 1.0334, 35_999.85),
         gap_images=50,
         quadrature_points=1201,
-        several=tuple(name for name, m in MODELS.items() if not (m.damage or m.narrow)),
+        several=tuple(name for name, m in MODELS.items() if not (m.damage or m.narrow or m.halved)),
         single=(),
     ),
 }

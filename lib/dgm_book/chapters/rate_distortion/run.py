@@ -24,7 +24,7 @@ from dgm.sampling import schedules
 from dgm.sampling.perception import Perception
 from dgm.train import TrainingState, fit
 from dgm.vae import gaussian_kl, reparameterise
-from dgm_book.chapters.rate_distortion import models
+from dgm_book.chapters.rate_distortion import flow, models
 from dgm_book.chapters.rate_distortion import recipe as recipes
 from dgm_book.chapters.rate_distortion.models import Computed, Job, decoder, pictures
 from dgm_book.chapters.rate_distortion.models import context as context
@@ -89,6 +89,7 @@ def experiments(
         ("vae10", zero, "schedule-limits", schedule_limits),
         ("vae10", zero, "cost", cost),
         *((m, zero, "perception", perceived_curve) for m in recipes.PERCEIVED),
+        ("flow", zero, "curve", flow.flow_curve),
     ]
     return {
         (job := Job(model, seed, profile, recipe), ending): functools.partial(compute, job, *more)
@@ -393,12 +394,15 @@ def perceived_curve(job: Job) -> Computed:
     and for the best constant.
     """
     sizes, read, n_coded = job.recipe.perception, perceived(job._replace(name="vae10")), 50
-    test, n = pictures(job.dataset, "test").x[n_coded:].to(job.profile.device), sizes.n_real
+    test = pictures(job.dataset, "test").x[n_coded:].to(job.profile.device)
+    # In MNIST the first half is of cleaner hands than the second.
+    test = test[torch.randperm(len(test), generator=torch.Generator().manual_seed(0))]
+    n = min(sizes.n_real, len(test) // 2)
     real, coded = test[:n], test_images(job).to(job.profile.device)
     codes = torch.randn(n, job.model.latent_dim, generator=torch.Generator().manual_seed(0))
     samples = {"rate 0": decoder(job)(codes.to(job.profile.device))}
     if job.name == "vae10":
-        samples |= {"real images": test[n:], "mean image": test[n:].mean(0).expand(n, -1)}
+        samples |= {"real images": test[n : 2 * n], "mean image": test[n:].mean(0).expand(n, -1)}
     values: dict[str, Any] = {"n": n}
     for name, x in samples.items():
         compared = read(real), read(x)
