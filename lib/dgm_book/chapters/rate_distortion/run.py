@@ -388,7 +388,7 @@ def perceived(job: Job) -> Callable[[Tensor], Tensor]:
 
 
 def perceived_curve(job: Job) -> Computed:
-    """Distances to real images at rate 0, of many samples, and along the curve, of its codes.
+    """Distances of many samples, at rate 0, and along the curve of reconstructions to its images.
 
     Of VAE 10 also those of other real images and of their mean, which stand for a perfect sampler
     and for the best constant.
@@ -410,7 +410,7 @@ def perceived_curve(job: Job) -> Computed:
         row.append(torch.cdist(coded, x.contiguous()).square().mean())
         keys = "kernel", "error", "frechet", "distortion"
         values[name] = dict(zip(keys, map(float, row), strict=True))
-    options = {"perception": Perception(real, read, sizes.draws)}
+    options = {"perception": Perception(None, read, sizes.draws)}
     measured = anneal(job, sizes.annealing, **options)
     assert measured.perception is not None
     return values, terms(measured) | measured.perception._asdict()
