@@ -1,6 +1,7 @@
 """The report of a curve shows the curve, asks nobody for anything, and needs three lines."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -112,3 +113,14 @@ def test_a_decoder_of_three_lines_by_its_files_alone(tmp_path, capsys):
     assert not (tmp_path / "c").exists()
     with pytest.raises(SystemExit):
         main(files[:1])
+
+
+def test_a_function_beside_an_installed_command(tmp_path, monkeypatch, capsys):
+    lines = "import torch", "def decoder():", "    return torch.nn.Linear(2, 9)"
+    (tmp_path / "beside_me.py").write_text("\n".join(lines))
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(20, 9)).astype(np.float32))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", str(tmp_path))])
+    quick = ["--quick", "--chains", "4", "--leapfrog", "1", "--temperatures", "1"]
+    assert main(["beside_me:decoder", "x.npy", "out", *quick, "--betas", "0.1", "1"]) == 0
+    assert "16 images in 1 shards" in capsys.readouterr().out

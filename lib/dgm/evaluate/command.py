@@ -30,12 +30,17 @@ from dgm.sampling.schedules import SCHEDULES, log_spaced
 FILES = {"decoder": "decoder", "images": "images", "output": "folder"}
 # Recorded prices where none are given, nats per squared range of the images.
 LOWEST, HIGHEST, N_BETAS = 0.01, 1000.0, 21
+QUICK = {"first": 16, "chains": 16, "leapfrog": 8, "temperatures": 16}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status, 2 for arguments that do not fit."""
     parser = _parser()
-    options = vars(parser.parse_args(arguments))
+    given = [*(sys.argv[1:] if arguments is None else arguments)]
+    if "--quick" in given:  # before the rest, which may say otherwise
+        given = [part for name, n in QUICK.items() for part in (f"--{name}", str(n))] + given
+    options = vars(parser.parse_args(given))
+    del options["quick"]
     for name in FILES:  # by its place, or by its name
         options[name] = options.pop(f"{name} by place") or options[name]
     if absent := [word for name, word in FILES.items() if options[name] is None]:
@@ -118,6 +123,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--perception", metavar=function, help='"pixels", or the features of images (C, P)')
     where, curve = "references", "NAME=curve.safetensors"
     add("--reference", action="append", default=[], dest=where, metavar=curve, help="on the page")
+    quick = ", ".join(f"--{name} {n}" for name, n in QUICK.items())
+    add("--quick", action="store_true", help=f"a first look, the same as {quick}")
     add("--shard-size", type=int, default=16, help="images per shard")
     add("--chains", type=int, default=40, dest="n_chains", help="per image")
     add("--leapfrog", type=int, default=20, dest="n_leapfrog", help="steps per transition")
@@ -194,6 +201,8 @@ def _find(option: str, path: str, called: bool = True) -> Any:
     """What stands under module:name, or, unless it is a module, what it returns when called."""
     if ":" not in path:
         raise ValueError(f"{option} must read package.module:function, got {path!r}")
+    if str(Path.cwd()) not in sys.path:  # as `python -m` has it, and an installed command has not
+        sys.path.append(str(Path.cwd()))
     try:
         function = pkgutil.resolve_name(path)
         return function() if called and not isinstance(function, nn.Module) else function
