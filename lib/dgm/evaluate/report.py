@@ -51,7 +51,10 @@ def report_page(
         notes=_notes(curve),
         rows=_rows(curve),
         pictures=_pictures(curve, decoder, x),
-        ends=[f"{float(v[r]):.3g}" for v in (mean.rate, mean.distortion) for r in (0, -1)],
+        ends=[
+            *(_rounded(float(mean.rate[r]), 1) for r in (0, -1)),
+            *(f"{float(mean.distortion[r]):.3g}" for r in (0, -1)),
+        ],
         has_references=bool(references),
     )
 
@@ -61,7 +64,7 @@ def _rows(curve: RateDistortionCurve) -> list[list[str]]:
     rows = []
     for r, beta in enumerate(mean.beta.tolist()):
         rate, error = float(mean.rate[r]), float(mean.rate_error[r])
-        numbers = f"{rate:.2f} ± {error:.2f}", f"{rate / math.log(2):.1f}"
+        numbers = f"{_rounded(rate, 2)} ± {error:.2f}", _rounded(rate / math.log(2), 1)
         distortion = f"{float(mean.distortion[r]):.4g} ± {float(mean.distortion_error[r]):.2g}"
         health = f"{float(chains[r]):.1f}", f"{float(accepted[r]):.2f}"
         rows.append([f"{beta:.4g}", *numbers, distortion, *health])
@@ -70,6 +73,11 @@ def _rows(curve: RateDistortionCurve) -> list[list[str]]:
             decimals = 3 if not error > 0 else max(0, 1 - math.floor(math.log10(error)))
             rows[-1] += [f"{kernel:.{decimals}f} ± {error:.{decimals}f}", f"{frechet:.4g}"]
     return rows
+
+
+def _rounded(value: float, decimals: int) -> str:
+    """Without the sign of a number that rounds to zero."""
+    return f"{round(value, decimals) + 0.0:.{decimals}f}"
 
 
 def _notes(curve: RateDistortionCurve) -> list[str]:
@@ -159,8 +167,10 @@ def _around(x: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _log_ticks(left: float, right: float) -> list[tuple[float, str]]:
-    """Exponents of ten and words; each 1, 2, 5 where there are few decades."""
+    """Exponents of ten and words; 1, 2, 5 of each if few; equally spaced in a part of one."""
     decades = right - left
+    if decades < 0.5:
+        return [(math.log10(v), f"{v:g}") for v in _linear_ticks(10.0**left, 10.0**right)]
     factors = (1, 2, 5) if decades < 2.5 else (1,)
     step = max(1, math.ceil(decades / 6))
     powers = range(math.floor(left), math.ceil(right) + 1, step)
@@ -196,7 +206,7 @@ def _pictures(
             images = decoder_checks.decode(network, curve.codes[r, :N_PICTURES].to(**like))
             rate, error = (float(v[r].mean()) for v in (curve.rate, curve.distortion))
             price = f"price {float(curve.beta[r]):.4g}"
-            rows.append(row(f"{price}: R = {rate:.1f} nats, D = {error:.3g}", images))
+            rows.append(row(f"{price}: R = {_rounded(rate, 1)} nats, D = {error:.3g}", images))
     return rows
 
 

@@ -205,8 +205,8 @@ def _pad(
     if mode != "constant" or axes is not None:
         raise NotImplementedError(f"mode {mode}, axes {axes}")
     starts, ends = pads.view(2, -1).tolist()
-    both = [n for pair in zip(starts[::-1], ends[::-1], strict=True) for n in pair]
-    return functional.pad(x, both, value=0.0 if value is None else float(value))
+    sides = [n for pair in zip(starts[::-1], ends[::-1], strict=True) for n in pair]
+    return functional.pad(x, sides, value=0.0 if value is None else float(value))
 
 
 def _clip(x: Tensor, low: Any = None, high: Any = None, **given: float) -> Tensor:
