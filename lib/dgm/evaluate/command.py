@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         "output": "folder for shards, curve and report",
     }
     for name, kind in kinds.items():
-        place = {"nargs": "?", "metavar": FILES[name], "help": helps[name]}
+        place: dict[str, Any] = {"nargs": "?", "metavar": FILES[name], "help": helps[name]}
         parser.add_argument(f"{name} by place", type=kind, **place)
         parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
     add = parser.add_argument

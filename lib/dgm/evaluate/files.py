@@ -1,6 +1,7 @@
 """Decoders and images that lie in files: TorchScript, ONNX, NumPy, safetensors."""
 
 import importlib.util
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,10 @@ def load_decoder(path: str | PathLike) -> nn.Module:
         raise ValueError(f"{path} is no TorchScript: {advice} ({in_short(error)})") from error
 
 
-def latent_dimension(decoder: nn.Module) -> int:
+def latent_dimension(decoder: Callable[[Tensor], Any]) -> int:
     """The only length of code that a decoder takes; ValueError unless there is one up to 1024."""
-    if getattr(decoder, "latent_dim", None):
-        return int(decoder.latent_dim)  # pyright: ignore[reportArgumentType]
+    if isinstance(decoder, OnnxDecoder) and decoder.latent_dim:
+        return decoder.latent_dim
     decoder = Decoder(decoder)
     first = next(decoder.parameters(), torch.zeros(()))
     fits = []

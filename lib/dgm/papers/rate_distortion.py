@@ -205,11 +205,13 @@ def rate_distortion_curve(
                 file.save(state, table, records)
         columns = [torch.stack(c).to("cpu", torch.float64) for c in zip(*records, strict=True)]
         rate, error, log_z, ess, variance, codes, acceptance, *draws = columns
+        distances = None
         if isinstance(perception, Perception):
-            draws.append(perception_curve(network, draws[0], x, perception))
+            distances = perception_curve(network, draws[0], x, perception)
     file.remove()
     estimates = betas, rate, error, log_z, ess, acceptance
-    return RateDistortionCurve(*estimates, codes, table, variance, *draws)
+    own = draws[0] if draws else None
+    return RateDistortionCurve(*estimates, codes, table, variance, own, distances)
 
 
 def drawn(target: DecoderTarget, state: AnnealingState, uniform: Tensor, n: int = 1) -> Tensor:

@@ -189,7 +189,7 @@ RECIPES = {
             (256, 256),
             n_steps=4,
             training_steps=10_000,
-            annealing=Annealing(log_spaced(12, 0.1, 100.0)[1:], 40, 12, 8, 8),
+            annealing=Annealing(log_spaced(12, 0.1, 100.0)[1:], 30, 8, 4, 8),
             gap_betas=(1.0, 10.0, 100.0),
             gap_images=8,
         ),

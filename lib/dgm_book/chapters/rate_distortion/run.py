@@ -410,7 +410,7 @@ def perceived_curve(job: Job) -> Computed:
         row.append(torch.cdist(coded, x.contiguous()).square().mean())
         keys = "kernel", "error", "frechet", "distortion"
         values[name] = dict(zip(keys, map(float, row), strict=True))
-    options = {"perception": Perception(None, read, sizes.draws)}
+    options: dict[str, Any] = {"perception": Perception(None, read, sizes.draws)}
     measured = anneal(job, sizes.annealing, **options)
     assert measured.perception is not None
     return values, terms(measured) | measured.perception._asdict()
