@@ -1,6 +1,7 @@
 """A flow-matching decoder of four steps on digits of 14 x 14 pixels, in a file of its own.
 
-    python examples/flow_matching.py && dgm-evaluate flow.pt digits.npy report --quick --betas 1 10 100
+    python examples/flow_matching.py
+    dgm-evaluate flow.pt digits.npy report --quick --betas 1 10 100
 
 About a minute of training on one core. The code has 196 dimensions, as many as there are pixels.
 """
