@@ -434,7 +434,7 @@ class TestPage:
         assert names["curve"].distortion.shape == (25, 3)
 
     def test_quotes_messages_that_exist(self):
-        sources = (Path(module.__file__).parent).rglob("*.py")
+        sources = Path(module.__file__).parents[1].rglob("*.py")
         text = "".join(path.read_text("utf-8") for path in sources)
         text = re.sub(r'"\s*\n\s*f?"', "", text)  # literals that go on in the next line
         quoted = re.findall(r"^\| `([^|]+)` \|", self.PAGE.read_text("utf-8"), re.MULTILINE)

@@ -42,12 +42,13 @@ from dgm.measure import effective_sample_size
 from dgm.nets.mlp import mlp
 from dgm.progress import progress_bar
 from dgm.sampling import pilot, schedules
-from dgm.sampling.annealing import annealed_run, log_mean_weight
+from dgm.sampling.annealing import AnnealingState, annealed_run, log_mean_weight
 from dgm.sampling.bidirectional import bdmc_gap  # noqa: F401 (equation 7)
 from dgm.sampling.curves import RateDistortionCurve
 from dgm.sampling.decoder_checks import check_betas, check_images, check_rows, count, counts, decode
 from dgm.sampling.decoder_target import N_TRIED, DecoderTarget, Distortion, prepared
 from dgm.sampling.hmc import draw, make_generators
+from dgm.sampling.perception import Perception, n_draws, perception_curve
 from dgm.sampling.pilot import SamplerOptions
 from dgm.sampling.resume import ProgressFile
 from dgm.sampling.schedules import StepSizes
@@ -127,6 +128,7 @@ def rate_distortion_curve(
     checkpoint: str | Path | None = None,
     progress: bool = True,
     options: SamplerOptions = SamplerOptions(),  # noqa: B008 (immutable)
+    perception: Perception | int | None = None,
 ) -> RateDistortionCurve:
     """The whole rate-distortion curve of a decoder from one annealing run, equations (5) and (6).
 
@@ -146,6 +148,8 @@ def rate_distortion_curve(
     - seed: of all random numbers; N seeds give each image its own, whichever others there are.
     - device, precision: None and "auto" are the decoder's; "float32" or "float64" converts a copy.
     - checkpoint: a file that an interrupted run is resumed from, bit for bit on a CPU.
+    - perception: Perception(images, features, draws) adds the distances of the decoder's images to
+      real ones at each beta, and their codes, `curve.draws`; a number adds so many codes alone.
 
     ValueError for what does not fit together or is not finite, and for a decoder, prior or
     distortion that is random, mixes rows, has no gradient, or lives on another device.
@@ -154,7 +158,7 @@ def rate_distortion_curve(
     n_chains, latent_dim = count(n_chains, "n_chains"), count(latent_dim, "latent_dim")
     n_leapfrog, n_images = count(n_leapfrog, "n_leapfrog"), len(images)
     pilot.check_options(options, n_chains, step_sizes)
-    rows = n_chains * n_images
+    rows, draws_per_image = n_chains * n_images, n_draws(perception)
     with prepared(decoder, device, precision, latent_dim, rows) as (network, like):
         x, forces = images.flatten(1).to(**like), options.force_precision
         target = DecoderTarget(network, x, latent_dim, n_chains, prior, distortion, forces)
@@ -168,7 +172,7 @@ def rate_distortion_curve(
         forces = target.force_precision
         chosen = options._replace(force_precision=forces, compile=False, scale=scale)
         settings = {"betas": betas, "steps": steps, "seed": seed, "n_leapfrog": n_leapfrog}
-        settings |= {"step_sizes": table, "options": chosen}
+        settings |= {"step_sizes": table, "options": chosen, "draws": draws_per_image or None}
         file = ProgressFile(checkpoint, target, settings, generator)
         records: list[list[Tensor]] = []
         bar_options = {"unit": "step", "disable": not progress, "leave": False}
@@ -190,17 +194,38 @@ def rate_distortion_curve(
                     bar.update()
                 acceptance = (state.acceptance_sum - before).view(n_chains, -1).mean(0) / n_steps
                 log_weight = state.log_weight.view(n_chains, -1)
-                # A draw of the code (N, D) among each image's chains, by their weights.
-                chosen = (log_weight.softmax(0).cumsum(0) < uniform).sum(0).clamp(max=n_chains - 1)
-                chains = chosen * n_images + torch.arange(n_images, device=chosen.device)
-                code = target.codes(state.chain.position[chains]).detach()
-                energy = state.chain.energy.view(n_chains, -1)
-                records.append([*estimate(log_weight, energy, beta), code, acceptance])
+                energy, (code,) = (
+                    state.chain.energy.view(n_chains, -1),
+                    drawn(target, state, uniform),
+                )
+                row = [*estimate(log_weight, energy, beta), code, acceptance]
+                if draws_per_image:
+                    row.append(drawn(target, state, uniform, draws_per_image).transpose(0, 1))
+                records.append(row)
                 file.save(state, table, records)
         columns = [torch.stack(c).to("cpu", torch.float64) for c in zip(*records, strict=True)]
+        rate, error, log_z, ess, variance, codes, acceptance, *draws = columns
+        distances = None
+        if isinstance(perception, Perception):
+            distances = perception_curve(network, draws[0], x, perception)
     file.remove()
-    rate, error, log_z, ess, variance, codes, acceptance = columns
-    return RateDistortionCurve(betas, rate, error, log_z, ess, acceptance, codes, table, variance)
+    estimates = betas, rate, error, log_z, ess, acceptance
+    own = draws[0] if draws else None
+    return RateDistortionCurve(*estimates, codes, table, variance, own, distances)
+
+
+def drawn(target: DecoderTarget, state: AnnealingState, uniform: Tensor, n: int = 1) -> Tensor:
+    """n codes (n, N, D) of each image among its chains by their weights, systematically.
+
+    uniform (N,) is where each image's n equidistant points begin.
+    """
+    n_images = len(uniform)
+    total = state.log_weight.view(-1, n_images).softmax(0).cumsum(0)
+    points = (uniform + torch.arange(n, device=total.device)[:, None]) / n
+    chosen = (total < points[:, None]).sum(1).clamp(max=len(total) - 1)
+    chains = chosen * n_images + torch.arange(n_images, device=total.device)
+    codes = target.codes(state.chain.position[chains.flatten()]).detach()
+    return codes.view(n, n_images, -1)
 
 
 def linear_gaussian_curve(

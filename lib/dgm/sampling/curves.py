@@ -25,6 +25,9 @@ MeanCurve = namedtuple(
 )
 # R(D) = max_beta [mean(-log Z_beta) - beta D]: convex and non-increasing by construction.
 LegendreCurve = namedtuple("LegendreCurve", "distortion rate")
+# Distances of f(z), z from q_beta, to real images, each (R,): kernel with its standard error.
+PerceptionCurve = namedtuple("PerceptionCurve", "kernel kernel_error frechet")
+_PARTS = {"step_sizes": StepSizes, "perception": PerceptionCurve}  # of a curve, in its file
 
 
 class RateDistortionCurve(NamedTuple):
@@ -39,6 +42,8 @@ class RateDistortionCurve(NamedTuple):
     codes: Tensor | None = None  # (R, N, D)
     step_sizes: StepSizes | None = None
     log_weight_variance: Tensor | None = None  # (R, N)
+    draws: Tensor | None = None  # (R, N, K, D) codes of q_beta, where perception was asked for
+    perception: PerceptionCurve | None = None
 
     def mean(self) -> MeanCurve:
         """Average over images, with standard errors (NaN for one image)."""
@@ -98,13 +103,15 @@ class RateDistortionCurve(NamedTuple):
 
     def save(self, path: str | Path) -> None:
         """Write the curve to one safetensors file, whole or not at all; ~ is the home folder."""
-        steps = None if self.step_sizes is None else self.step_sizes._asdict()
-        checkpoint.save(Path(path).expanduser(), {**self._asdict(), "step_sizes": steps})
+        parts = {name: getattr(self, name) for name in _PARTS}
+        parts = {name: part and part._asdict() for name, part in parts.items()}
+        checkpoint.save(Path(path).expanduser(), {**self._asdict(), **parts})
 
     @classmethod
     def load(cls, path: str | Path) -> "RateDistortionCurve":
         """Read a curve that `save` wrote."""
         fields = checkpoint.load(Path(path).expanduser())
-        if fields["step_sizes"] is not None:
-            fields["step_sizes"] = StepSizes(**fields["step_sizes"])
+        for name, kind in _PARTS.items():
+            if fields.get(name) is not None:
+                fields[name] = kind(**fields[name])
         return cls(**fields)

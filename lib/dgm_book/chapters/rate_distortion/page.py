@@ -1,5 +1,6 @@
 """What chapter 1's page shows: numbers of its widgets, lines of its figures, their evidence."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,12 @@ SAMPLED = ("vae10", "gan10", "aae10")
 SLOPES = ("vae10", "vae2", "gan10", "vae100")
 HEALTH = ("vae10", "gan10")
 GAPS = ("vae2", "vae10", "gan10", "aae10")
+LOW_END = (
+    "Distance of decoded digits to real ones, in the features of a small classifier, against their "
+    "distortion; two standard errors. Each line begins at rate 0, on the right. There a perfect "
+    "sampler, which draws real digits, has distance 0 and the largest D, and the mean image, "
+    "which looks like no digit, has the smallest D."
+)
 N_DAMAGED = 16  # images that travel with the damage lab
 BETA = {"x": "inverse temperature beta", "log": "x"}
 RATE = {"y": "rate R (nats an image)"}
@@ -34,9 +41,10 @@ RATE = {"y": "rate R (nats an image)"}
 
 def badge(chapter: Chapter, key: str) -> str:
     """The badge of one figure, table or widget, by its key in `evidence`."""
-    own = dict.fromkeys(("samples", "colour samples", "draw"), lambda r: "") | {
+    own = dict.fromkeys(("samples", "colour samples", "flow samples", "draw"), lambda r: "") | {
         "damage": lambda r: f"{r.tensors['log_z'][:, :N_DAMAGED].shape[1]} test images",
         "plane": lambda r: f"{len(r.tensors['means']):,} test images",
+        "low end": lambda r: f"{r.values['n']:,} samples, {summaries.size(r)}",
     }
     return results.badge(evidence(chapter)[key], own.get(key, summaries.size))
 
@@ -56,6 +64,9 @@ def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
         "samples": runs("training", SAMPLED, 1),
         "panels": runs("curve", dict.fromkeys(m for models in PANELS.values() for m in models)),
         "slopes": runs("curve", SLOPES) | {"schedules": [chapter.first(f"schedules{most}")]},
+        "low end": runs("perception", recipes.PERCEIVED),
+        "flow": runs("curve", ["flow"]),
+        "flow samples": runs("curve", ["flow"]),
         "missed": runs("truth", ["vae2"]),
         "gaps": {label(m): chapter.gaps[m] for m in GAPS},
         "health": runs("curve", HEALTH, 1),
@@ -172,6 +183,37 @@ def other_bounds(chapter: Chapter) -> list[dict[str, Any]]:
     return [_panel(pairs, "An encoder for each beta") | RATE, deep_panel]
 
 
+def low_end(chapter: Chapter) -> list[dict[str, Any]]:
+    """Kernel distance to real images against D along each curve, from its exact point at rate 0."""
+    lines, marks = {}, {}
+    for name in recipes.PERCEIVED:
+        result = chapter.first("perception", name)
+        zero, along = result.values["rate 0"], result.tensors
+        columns = along["distortion"].mean(1), along["kernel"], 2 * along["kernel_error"]
+        ends = zero["distortion"], zero["kernel"], 2 * zero["error"]
+        pairs = zip(ends, columns, strict=True)
+        lines[label(name)] = tuple(torch.cat([x.new_tensor([end]), x]) for end, x in pairs)
+    values = chapter.first("perception").values
+    for name in ("real images", "mean image"):
+        point = [values[name][key] for key in ("distortion", "kernel", "error")]
+        x, y, error = torch.tensor(point, dtype=torch.float64)[:, None]
+        marks[name] = x, y, 2 * error
+    panel = _panel(lines, "", "squared error an image")
+    return [panel | {"marks": marks, "levels": [0], "y": "kernel distance to real images"}]
+
+
+def few_step_flow(chapter: Chapter) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Samples of the flow, and its curve beside that of the Gaussian with the digits' moments."""
+    result = chapter.first("curve", "flow")
+    tensors, side = result.tensors, math.isqrt(result.values["latent_dim"])
+    tiles = tensors["tiles"].view(-1, 1, side, side)
+    lines = {}
+    for name, key in ((f"flow, {result.values['n_steps']} steps", ""), ("Gaussian", "gaussian.")):
+        rate, error = summaries.mean_and_error(tensors[f"{key}rate"])
+        lines[name] = tensors[f"{key}distortion"].mean(1), rate, 2 * error
+    return [{"title": label("flow"), "images": tiles}], [_panel(lines, "") | RATE]
+
+
 def slopes(chapter: Chapter) -> list[dict[str, Any]]:
     """Twice the slope of the rate in log beta, by latent size; variance of log w, by schedule."""
     lines, variances = {}, {}
@@ -273,6 +315,7 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
         {m: (float(x.distortion[r]), float(x.distortion_error[r])) for m, x in means.items()}
         for r in (0, -1)
     )
+    perceived = {m: chapter.first("perception", m).values["rate 0"] for m in recipes.PERCEIVED}
     values = {
         "low": low,
         "floor": floor,
@@ -281,6 +324,8 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
         "chains": [float(r.tensors["ess"][-1].mean()) for m in recipes.COLOUR for r in curves[m]],
         "colour": chapter.recipe.colour,
         "limits": summaries.limit_ratios(chapter).mean(1).tolist(),
+        "flow": chapter.first("curve", "flow").values,
+        "perceived": perceived | chapter.first("perception").values,
         "accuracy": chapter.first("features").values["accuracy"],
     }
     return fill(Path(__file__).with_name("texts.yaml"), values)

@@ -16,6 +16,7 @@ class Model(NamedTuple):
     damage: str = ""  # "few", "dropped" or "short"
     colour: str = ""  # a DCGAN's recipe: "gp", or "vanilla"
     narrow: bool = False  # for the page's drawing
+    halved: bool = False  # of digits of half the height and width
 
 
 MODELS = {
@@ -26,6 +27,7 @@ MODELS = {
     **{f"vae10-{d}": Model("VAE", 10, damage=d) for d in ("few", "dropped", "short")},
     **{f"dcgan10-{x}": Model("GAN", 10, colour=x) for x in ("gp", "vanilla")},
     "vae5-narrow": Model("VAE", 5, narrow=True),
+    "flow": Model("flow", 196, halved=True),
 }
 COLOUR = ("dcgan10-gp", "dcgan10-vanilla")  # on CIFAR-10
 SEVERAL = ("vae2", "vae10", "gan10", "gan10-shallow", "aae10", *COLOUR)  # have all seeds
@@ -38,6 +40,7 @@ QUADRATURE = ("vae2", "gan2")
 GAPS = ("vae2", "vae10", "vae100", "gan10", "aae10")
 ENCODED = ("vae10", "gan10")  # have an encoder for each beta
 DEEP = ("vae10", "gan10")  # measured under the deep distortion
+PERCEIVED = ("vae2", "vae10", "gan10", "aae10")  # compared with real images, of seed 0
 N_MEANS, N_TILES, N_CODES = 1500, 24, 8  # published posterior means, samples, images with codes
 N_LIMITED, DROPPED = 500, (4, 9)  # training images of a damaged model, classes hidden from another
 ALPHAS, WIDE = (0.5, 0.9, 0.99), 10.0  # weights of the bad prior, its standard deviation
@@ -93,6 +96,26 @@ class Colour(NamedTuple):
     annealing: Annealing
 
 
+class Perception(NamedTuple):
+    """How far samples and reconstructions are from real images, in a classifier's features."""
+
+    annealing: Annealing
+    n_real: int  # test images after the coded ones, and samples of each prior
+    feature_steps: int
+    draws: int = 8
+
+
+class Flow(NamedTuple):
+    """How the few-step flow is trained, on digits of half the size, and its curve drawn."""
+
+    hidden: tuple[int, ...]
+    n_steps: int  # of Euler, from noise to image
+    training_steps: int
+    annealing: Annealing
+    gap_betas: tuple[float, ...]
+    gap_images: int
+
+
 class Encoder(NamedTuple):
     """How encoders are trained, one beta after the other."""
 
@@ -111,6 +134,8 @@ class Recipe(NamedTuple):
     comparison: Comparison
     encoder: Encoder
     colour: Colour
+    perception: Perception
+    flow: Flow
     gap_betas: tuple[float, ...]
     gap_images: int
     quadrature_points: int
@@ -143,6 +168,8 @@ RECIPES = {
         comparison=Comparison(4, 8, (50,), range(1), range(1, 2)),
         encoder=Encoder(log_spaced(7, 0.1, 30.0)[1:], 60, 16),
         colour=Colour("colour", (16, 8), (8, 8, 8, 8), 3, _COLOUR["smoke"]),
+        perception=Perception(Annealing(log_spaced(5, 0.02, 20.0)[1:], 4, 8, 4, 4), 100, 60, 4),
+        flow=Flow((32,), 3, 60, Annealing(log_spaced(4, 0.1, 10.0)[1:], 4, 4, 4, 4), (1.0,), 4),
         gap_betas=(0.35, 1.1, 200.0),
         gap_images=8,
         quadrature_points=201,
@@ -155,6 +182,17 @@ RECIPES = {
         comparison=Comparison(16, 16, (500, 1000), range(6), range(6, 10)),
         encoder=Encoder(log_spaced(7, 0.1, 100.0)[1:], 1000, 100),
         colour=Colour("cifar10", (128, 64, 32), (16, 32, 64, 128), 2500, _COLOUR["small"]),
+        perception=Perception(
+            Annealing(log_spaced(13, 0.01, 30.0)[1:], 10, 40, 8, 8), 5000, feature_steps=400
+        ),
+        flow=Flow(
+            (256, 256),
+            n_steps=4,
+            training_steps=10_000,
+            annealing=Annealing(log_spaced(12, 0.1, 100.0)[1:], 30, 8, 4, 8),
+            gap_betas=(1.0, 10.0, 100.0),
+            gap_images=8,
+        ),
         gap_betas=(0.38, 1.0, 3000.0),
         gap_images=16,
         quadrature_points=601,
@@ -167,10 +205,21 @@ RECIPES = {
         colour=Colour(
             "cifar10", (1024, 512, 256, 128), (64, 128, 256, 512), 40_000, _COLOUR["paper"]
         ),
+        perception=Perception(
+            Annealing(log_spaced(25, 0.01, 100.0)[1:], 40, 200, 16, 20), 5000, feature_steps=4000
+        ),
+        flow=Flow(
+            (1024, 1024, 1024),
+            n_steps=8,
+            training_steps=200_000,
+            annealing=Annealing(log_spaced(24, 0.1, 1000.0)[1:], 100, 50, 40, 20),
+            gap_betas=(1.0, 10.0, 100.0, 1000.0),
+            gap_images=50,
+        ),
         gap_betas=(0.3819, 1.0334, 35_999.85),
         gap_images=50,
         quadrature_points=1201,
-        several=tuple(name for name, m in MODELS.items() if not (m.damage or m.narrow)),
+        several=tuple(name for name, m in MODELS.items() if not (m.damage or m.narrow or m.halved)),
         single=(),
     ),
 }

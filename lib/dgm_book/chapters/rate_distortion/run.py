@@ -15,13 +15,16 @@ from torch.distributions import Categorical, Distribution, Independent, MixtureS
 from torch.nn import functional
 
 from dgm.data import minibatches
+from dgm.feature_distance import frechet_distance
+from dgm.kernel_distance import kernel_distance
 from dgm.nets.mlp import mlp
 from dgm.papers import rate_distortion as paper
 from dgm.precision import mixed_precision_dtype
 from dgm.sampling import schedules
+from dgm.sampling.perception import Perception
 from dgm.train import TrainingState, fit
 from dgm.vae import gaussian_kl, reparameterise
-from dgm_book.chapters.rate_distortion import models
+from dgm_book.chapters.rate_distortion import flow, models
 from dgm_book.chapters.rate_distortion import recipe as recipes
 from dgm_book.chapters.rate_distortion.models import Computed, Job, decoder, pictures
 from dgm_book.chapters.rate_distortion.models import context as context
@@ -85,6 +88,8 @@ def experiments(
         ),
         ("vae10", zero, "schedule-limits", schedule_limits),
         ("vae10", zero, "cost", cost),
+        *((m, zero, "perception", perceived_curve) for m in recipes.PERCEIVED),
+        ("flow", zero, "curve", flow.flow_curve),
     ]
     return {
         (job := Job(model, seed, profile, recipe), ending): functools.partial(compute, job, *more)
@@ -357,6 +362,58 @@ def deep_curve(job: Job) -> Computed:
         logits = [network(part) for part in data.x.to(job.profile.device).split(1000)]
     right = (torch.cat(logits).argmax(1).cpu() == data.y).double()
     return {"accuracy": float(right.mean())}, terms(measured)
+
+
+@functools.lru_cache(maxsize=1)
+def perceived(job: Job) -> Callable[[Tensor], Tensor]:
+    """The last hidden layer of a small classifier, (B, P) -> (B, 64), with a mean spread of 1."""
+    data = pictures(job.dataset, "train")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        parts = [nn.Unflatten(1, (1, *data.shape)), nn.Conv2d(1, 20, 5, 2, 2), nn.ReLU()]
+        parts += [nn.Conv2d(20, 50, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.LazyLinear(64), nn.ReLU()]
+        hidden = nn.Sequential(*parts)
+        logits = nn.Sequential(hidden, nn.Linear(64, 10))
+        logits(data.x[:2])  # the lazy layer finds its width
+    optimizer = torch.optim.Adam(logits.parameters(), lr=2e-3)
+    picks = minibatches(len(data.x), 128, 0)
+    for i in range(job.recipe.perception.feature_steps):
+        loss = functional.cross_entropy(logits(data.x[picks(i)]), data.y[picks(i)])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    logits.eval().requires_grad_(False).to(job.profile.device)
+    spread = hidden(data.x[:2000].to(job.profile.device)).std(0).mean()
+    return lambda x: hidden(x) / spread
+
+
+def perceived_curve(job: Job) -> Computed:
+    """Distances of many samples, at rate 0, and along the curve of reconstructions to its images.
+
+    Of VAE 10 also those of other real images and of their mean, which stand for a perfect sampler
+    and for the best constant.
+    """
+    sizes, read, n_coded = job.recipe.perception, perceived(job._replace(name="vae10")), 50
+    test = pictures(job.dataset, "test").x[n_coded:].to(job.profile.device)
+    # In MNIST the first half is of cleaner hands than the second.
+    test = test[torch.randperm(len(test), generator=torch.Generator().manual_seed(0))]
+    n = min(sizes.n_real, len(test) // 2)
+    real, coded = test[:n], test_images(job).to(job.profile.device)
+    codes = torch.randn(n, job.model.latent_dim, generator=torch.Generator().manual_seed(0))
+    samples = {"rate 0": decoder(job)(codes.to(job.profile.device))}
+    if job.name == "vae10":
+        samples |= {"real images": test[n : 2 * n], "mean image": test[n:].mean(0).expand(n, -1)}
+    values: dict[str, Any] = {"n": n}
+    for name, x in samples.items():
+        compared = read(real), read(x)
+        row = [*kernel_distance(*compared), frechet_distance(*compared)]
+        row.append(torch.cdist(coded, x.contiguous()).square().mean())
+        keys = "kernel", "error", "frechet", "distortion"
+        values[name] = dict(zip(keys, map(float, row), strict=True))
+    options: dict[str, Any] = {"perception": Perception(None, read, sizes.draws)}
+    measured = anneal(job, sizes.annealing, **options)
+    assert measured.perception is not None
+    return values, terms(measured) | measured.perception._asdict()
 
 
 def encoder_curve(job: Job) -> Computed:

@@ -18,7 +18,10 @@ const MOST_ANSWERS = 80;
  * @typedef {{ first?: TextRewrite, rewrites?: TextRewrite[], sentences?: RankedSentence[], whole?: boolean }}
  *   RewriteAnswer
  */
-/** @typedef {{ id: number, first?: TextRewrite, ranked?: RewrittenText, along?: RewrittenText[] }} RewriteNews */
+/**
+ * @typedef {{ id: number, first?: TextRewrite, ranked?: RewrittenText, along?: RewrittenText[] }}
+ *   RewriteNews
+ */
 /**
  * @typedef {{ key: string, request: RewriteRequest, expected?: string[], id: number, first: boolean }}
  *   RewriteJob

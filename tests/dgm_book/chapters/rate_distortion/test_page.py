@@ -77,7 +77,17 @@ def of_name(name):
         "seen": {"level": 0.1 * seed, "values": DROPPED},
         "unseen": {"level": level, "values": DROPPED},
     }.get(kind, {})
-    if what.startswith("bdmc"):
+    if what == "perception":
+        end = {"kernel": 2.0, "error": 0.1, "frechet": 3.0, "distortion": 70.0}
+        names = "rate 0", "real images", "mean image"
+        kernel = torch.linspace(1.5, 0.0, len(BETA), dtype=torch.float64)
+        options = {"kernel": kernel, "kernel_error": kernel / 10}
+        options["values"] = {"n": 5000, **dict.fromkeys(names, end)}
+    elif model == "flow":
+        plain = {f"gaussian.{key}": torch.ones(len(BETA), N) for key in ("rate", "distortion")}
+        options = {"tiles": torch.zeros(24, 196, dtype=torch.uint8), **plain}
+        options["values"] = {"gaps": [gap], "gap_images": 8, "n_steps": 4, "latent_dim": 196}
+    elif what.startswith("bdmc"):
         options = {"values": gap | {"beta": float(what[5:])}}
     elif what.startswith("schedules"):
         variances = {"sigmoid": 4.0, "default": 1.5, "adaptive": 1.0}
@@ -210,6 +220,18 @@ def test_every_picture_has_a_badge_with_its_own_images_seeds_and_data(small, bad
         "colour samples": "cifar10 · 1 seed",
     }.items():
         assert page.badge(small, shown) == f"profile small · {words} · a machine"
+
+
+def test_the_low_end_begins_at_rate_zero_and_marks_the_perfect_sampler(small):
+    (panel,) = page.low_end(small)
+    for x, y, band in panel["lines"].values():
+        assert (float(x[0]), float(y[0]), float(band[0])) == (70.0, 2.0, 0.2)
+        assert len(x) == len(y) == len(band) == len(BETA) + 1
+    assert [*panel["marks"]] == ["real images", "mean image"]
+    assert "5,000 samples, 6 test images" in page.badge(small, "low end")
+    samples, (panel,) = page.few_step_flow(small)
+    assert samples[0]["images"].shape == (24, 1, 14, 14)
+    assert [*panel["lines"]] == ["flow, 4 steps", "Gaussian"]
 
 
 ONE_SEED = (  # changes in the test below, which leaves the other seeds as they were

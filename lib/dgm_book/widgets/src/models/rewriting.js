@@ -179,7 +179,7 @@ function captioned(bank, text, weights, count) {
   return { rewrites: rows.length ? distinct : [none], sentences: [{ words, candidates }] };
 }
 
-/** Sentences of a text, with what stays in each. @type {(...of: SentenceParts) => SentenceWithCandidates[]} */
+/** A text's sentences, with what stays. @type {(...of: SentenceParts) => SentenceWithCandidates[]} */
 function sentencesOf({ vocabulary }, text, locked) {
   const isKnown = (/** @type {string} */ word) => vocabulary.id(word) !== UNKNOWN;
   const words = tokenise(text, true);

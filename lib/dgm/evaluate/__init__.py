@@ -1,22 +1,19 @@
 """The rate-distortion curve of any decoder on many images, by one process or by many.
 
-    python -m dgm.evaluate --decoder package.module:function --images images.npy \
-        --latent-dim 10 --betas 0.1 1 10 100 --output folder
-    torchrun --nproc-per-node 2 -m dgm.evaluate ...
+    dgm-evaluate decoder.onnx images.npy folder
+    torchrun --nproc-per-node 2 -m dgm.evaluate decoder.onnx images.npy folder
 
 The images are cut into shards, and each has a random generator of its own, so that the numbers do
 not depend on how many processes share the work. Whoever starts again with the same arguments goes
 on from the shards that are finished.
 """
 
-import argparse
 import contextlib
 import datetime
 import inspect
 import math
 import numbers
 import os
-import pkgutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,22 +21,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors.torch
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from dgm import checkpoint, paths
-from dgm.papers.rate_distortion import RateDistortionCurve, SamplerOptions, rate_distortion_curve
+from dgm import checkpoint
+from dgm.evaluate import files
+from dgm.papers.rate_distortion import RateDistortionCurve, rate_distortion_curve
 from dgm.progress import progress_bar
 from dgm.sampling import decoder_checks, decoder_target
-from dgm.sampling.decoder_checks import Decoder, check_betas, check_images, count, in_short
+from dgm.sampling.decoder_checks import Decoder, check_betas, check_images, count
 from dgm.sampling.hmc import make_generators
+from dgm.sampling.perception import Perception, n_draws, perception_curve
 from dgm.sampling.pilot import check_options
 from dgm.sampling.resume import check_same_run
-from dgm.sampling.schedules import SCHEDULES, steps_per_beta
+from dgm.sampling.schedules import steps_per_beta
 
-NOT_DESCRIBED = ("device", "progress", "checkpoint", "scale", "options")
+NOT_DESCRIBED = ("device", "progress", "checkpoint", "scale", "options", "perception")
 PROBES = 8
 START = datetime.timedelta(minutes=5)  # for all ranks to find each other
 WORK = datetime.timedelta(days=7)  # a rank may wait for another as long as a shard takes
@@ -55,6 +53,7 @@ class _Job(NamedTuple):
     seed: int
     paths: list[Path]  # of all finished shards
     saved: dict[str, Any]  # with each of them: all that its numbers depend on
+    perception: Perception | int | None = None
 
     def missing(self) -> list[int]:
         """Shards without a file."""
@@ -62,10 +61,10 @@ class _Job(NamedTuple):
 
 
 def evaluate(
-    decoder: Callable[[Tensor], Any],
+    decoder: Callable[[Tensor], Any] | str | os.PathLike,
     x: Tensor | np.ndarray,
     *,
-    latent_dim: int,
+    latent_dim: int | None = None,
     betas: Sequence[float] | Tensor,
     output: str | os.PathLike,
     shard_size: int = 16,
@@ -76,12 +75,16 @@ def evaluate(
     """`rate_distortion_curve` in shards that are saved as files, shared among torchrun's ranks.
 
     Ranks with the same number of threads on the same kind of device give the numbers of one process
-    bit for bit. Besides the arguments of `rate_distortion_curve`, of which step_sizes is a number
-    or None, it takes `output`, the folder of the finished shards, which all ranks must see, and
-    images per shard. device="cuda" gives each rank of a machine its own GPU. Returns the curve of
-    all N images, fields (R, N), on every rank, without step sizes. ValueError for what
+    bit for bit. The decoder may be a TorchScript or ONNX file, and latent_dim None where it takes
+    codes of one length alone. Besides the arguments of `rate_distortion_curve`, of which step_sizes
+    is a number or None, it takes `output`, the folder of the finished shards, which all ranks must
+    see, and images per shard. device="cuda" gives each rank of a machine its own GPU. Returns the
+    curve of all N images, fields (R, N), on every rank, without step sizes. ValueError for what
     `rate_distortion_curve` refuses, or a folder with shards of another run; finished ones stay.
     """
+    if isinstance(decoder, str | os.PathLike):
+        decoder = files.load_decoder(decoder)
+    latent_dim = files.latent_dimension(decoder) if latent_dim is None else latent_dim
     decoder = Decoder(decoder)
     with decoder_checks.own_context(torch.device("cpu")), _ranks() as (rank, n_ranks, group):
         device = _own_device(device, decoder, n_ranks)
@@ -167,14 +170,16 @@ def _job(
     parts = {**settings, **options._asdict(), "seed": seed, "shard_size": shard_size}
     parts = {name: value for name, value in parts.items() if name not in NOT_DESCRIBED}
     parts |= {"images": x.flatten(1), "decoder": decoder.state_dict()}
-    parts |= {"kind of decoder": type(decoder.given)}
+    perception = settings["perception"]
+    parts |= {"kind of decoder": type(decoder.given), "draws": n_draws(perception) or None}
+    settings["perception"] = parts["draws"]  # a shard keeps the codes; distances need all images
     saved = {"identity": checkpoint.identity(**parts), "probe": probe}
     del settings["seed"], settings["checkpoint"]  # each shard has its own
     folder, n_shards = Path(output).expanduser(), math.ceil(len(x) / shard_size)
-    files = [folder / f"shard-{shard:05d}.safetensors" for shard in range(n_shards)]
-    for path in filter(Path.exists, files):
+    shards = [folder / f"shard-{shard:05d}.safetensors" for shard in range(n_shards)]
+    for path in filter(Path.exists, shards):
         check_same_run(path, checkpoint.load(path), **saved)
-    return _Job(decoder, x, settings, shard_size, seed, files, saved)
+    return _Job(decoder, x, settings, shard_size, seed, shards, saved, perception)
 
 
 def _run(job: _Job, rank: int, n_ranks: int, group: Any) -> RateDistortionCurve:
@@ -203,6 +208,11 @@ def _run(job: _Job, rank: int, n_ranks: int, group: Any) -> RateDistortionCurve:
         parts = [checkpoint.load(path)["curve"] for path in job.paths]
     beta = parts[0].pop("beta")
     columns: Any = {name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
+    if isinstance(job.perception, Perception):
+        run = job.arguments["device"], job.arguments["precision"]
+        with decoder_target.prepared(job.decoder, *run) as (network, like):
+            compared = columns["draws"], job.x.flatten(1).to(**like), job.perception
+            columns["perception"] = perception_curve(network, *compared)
     return RateDistortionCurve(beta, **columns)
 
 
@@ -243,115 +253,7 @@ def _report_at_the_end(job: _Job, rank: int, n_ranks: int) -> Iterator[None]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status, 2 for arguments that do not fit."""
-    options = vars(_parser().parse_args(arguments))
-    with contextlib.ExitStack() as stack:
-        try:
-            rank, n_ranks, group = stack.enter_context(_ranks())
-            job, folder = _job_of({**options}, n_ranks), options["output"]
-            folder.mkdir(parents=True, exist_ok=True)
-        except Exception as error:
-            known = isinstance(error, ValueError | OSError)  # this library's own messages
-            text = " ".join(str(error).split()) if known else in_short(error)
-            print(f"error: {text}", file=sys.stderr, flush=True)
-            return 2
-        if rank == 0:
-            print(f"{len(job.x)} images in {len(job.paths)} shards, {len(job.missing())} to do")
-        curve = _run(job, rank, n_ranks, group)
-        if rank == 0:
-            curve.save(folder / "curve.safetensors")
-            checkpoint.write_bytes(folder / "curve.png", curve.png())
-            print(f"{_table(curve)}\nwritten: curve.safetensors, curve.png in {folder}")
-    return 0
+    """The command line, `dgm.evaluate.command.main`."""
+    from dgm.evaluate import command  # which imports this module
 
-
-def _table(curve: RateDistortionCurve) -> str:
-    """A curve as lines of text: means over images, with standard errors."""
-    mean, runs = curve.mean(), torch.stack([curve.ess, curve.acceptance], -1).mean(1)
-    row = "{:>9} {:>18} {:>18} {:>20} {:>7} {:>8}".format
-    lines = [row("beta", "rate, nats", "distortion", "log Z", "chains", "accepted")]
-    for r, (beta, (chains, accepted)) in enumerate(zip(mean.beta, runs, strict=True)):
-        pairs = zip(mean[1::2], mean[2::2], strict=True)
-        values = [f"{float(value[r]):.2f} ± {float(error[r]):.2f}" for value, error in pairs]
-        lines.append(row(f"{beta:.4g}", *values, f"{chains:.1f}", f"{accepted:.2f}"))
-    return "\n".join([*lines, "means over images ± standard errors; chains: effective sample size"])
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m dgm.evaluate", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    add, function = parser.add_argument, "package.module:function"
-    add("--decoder", required=True, metavar=function, help="returns the module")
-    add("--images", required=True, type=paths.expanded, help=".npy or .safetensors, (N, ...)")
-    add("--latent-dim", required=True, type=int)
-    add("--betas", required=True, type=float, nargs="+", help="ascending")
-    add("--output", required=True, type=paths.expanded, help="folder for shards and curve")
-    add("--prior", metavar=function, help="returns it; N(0, I) when left out")
-    add("--distortion", metavar=function, default="squared_error", help="the function itself")
-    add("--shard-size", type=int, default=16, help="images per shard")
-    add("--chains", type=int, default=40, dest="n_chains", help="per image")
-    add("--leapfrog", type=int, default=20, dest="n_leapfrog", help="steps per transition")
-    per_beta = "per recorded beta; chosen when left out"
-    add("--temperatures", type=int, dest="temperatures_per_beta", help=per_beta)
-    add("--schedule", choices=SCHEDULES, default="default", help="of temperatures")
-    add("--force-precision", choices=decoder_target.FORCE_PRECISIONS, default="auto")
-    add("--seed", type=int, default=0)
-    add("--device", help="cpu or cuda; a GPU where there is one, when left out")
-    add("--threads", type=int, help="of each rank, at most; PyTorch's choice when left out")
-    return parser
-
-
-def _job_of(options: dict[str, Any], n_ranks: int) -> _Job:
-    """The job of the command line's options, after all checks."""
-    if (threads := options.pop("threads")) is not None:
-        torch.set_num_threads(count(threads, "threads"))
-    check_betas(options["betas"])
-    x, path = _read_images(options.pop("images")), options.pop("decoder")
-    decoder = _find("--decoder", path)
-    if not isinstance(decoder, nn.Module):
-        raise ValueError(f"--decoder {path} gave a {type(decoder).__name__}, no nn.Module")
-    device = options["device"] or ("cuda" if torch.cuda.is_available() else "cpu")
-    options["device"] = _own_device(device, decoder, n_ranks)
-    if options["prior"]:
-        options["prior"] = _find("--prior", options["prior"])
-    if options["distortion"] != "squared_error":
-        options["distortion"] = _find("--distortion", options["distortion"], called=False)
-    options["options"] = SamplerOptions(options.pop("force_precision"), options.pop("schedule"))
-    names = "output", "shard_size", "seed"
-    output, shard_size, seed = (options.pop(name) for name in names)
-    return _job(decoder, x, output, shard_size, seed, options)
-
-
-def _find(option: str, path: str, called: bool = True) -> Any:
-    """What stands under module:name, or, unless it is a module, what it returns when called."""
-    if ":" not in path:
-        raise ValueError(f"{option} must read package.module:function, got {path!r}")
-    try:
-        function = pkgutil.resolve_name(path)
-        return function() if called and not isinstance(function, nn.Module) else function
-    except (Exception, SystemExit) as error:
-        reason = f"raised {in_short(error)}; started in {Path.cwd()}"
-        raise ValueError(f"{option} {path} {reason}") from error
-
-
-def _read_images(path: Path) -> Tensor:
-    """Images that `check_images` takes, whole numbers as float32."""
-    try:
-        if path.suffix == ".npy":
-            with path.open("rb") as file:
-                images = np.lib.format.read_array(file, allow_pickle=False)
-        elif path.suffix == ".safetensors":
-            tensors = safetensors.torch.load_file(path)
-            if len(tensors) != 1 and "images" not in tensors:
-                raise ValueError(f"of its tensors {sorted(tensors)} none is named 'images'")
-            images = tensors.get("images", next(iter(tensors.values())))
-        else:
-            raise ValueError("it must be a .npy or .safetensors file")
-        images = check_images(images)
-    except (ValueError, OSError, MemoryError, safetensors.SafetensorError) as error:
-        raise ValueError(f"--images {path} cannot be read: {error}") from error
-    return images if images.is_floating_point() else images.float()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return command.main(arguments)
