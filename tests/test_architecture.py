@@ -23,7 +23,7 @@ FLOORS = [
         "dgm.vae",
         "dgm.measure",
     },
-    {"dgm.sampling", "dgm.nets", "dgm.data", "dgm.train", "dgm.feature_distance"},
+    {"dgm.sampling", "dgm.nets", "dgm.data", "dgm.train", "dgm.feature_distance", "dgm.coding"},
     {"dgm.papers", "dgm.clauses", "dgm.steering", "dgm.simplex_steering"},
     {"dgm.evaluate"},
     {"dgm_book.profiles", "dgm_book.code_hash", "dgm_book.statistics", "dgm_book.claims"}
