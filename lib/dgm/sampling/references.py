@@ -28,39 +28,30 @@ from dgm.sampling.decoder_checks import check_betas, check_images, count
 GaussianCurve = namedtuple("GaussianCurve", "beta rate distortion")  # each (R,)
 
 
-def principal_components(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def principal_components(x: Tensor, k: int | None = None) -> tuple[Tensor, Tensor]:
     """Weight (P, k) and bias (P,), float64, of the linear decoder of k principal components.
 
-    Its code is N(0, I) on images (N, ...) like x. Its exact curve is `linear_gaussian_curve`'s.
-    ValueError for a k beyond 1 to P.
+    Its code is N(0, I) on images (N, ...) like x, the squared norms of its columns are the largest
+    variances, and `linear_gaussian_curve` has its exact curve. None gives all P. ValueError for
+    another k than 1 to P, or under two images.
     """
-    mean, variances, axes = _moments(x)
-    if count(k, "k") > len(mean):
-        raise ValueError(f"images of {len(mean)} values have no {k} components")
-    return axes[:, :k] * variances[:k].sqrt(), mean
+    x = check_images(x).flatten(1).cpu().double()
+    k = x.shape[1] if k is None else count(k, "k")
+    if not len(x) >= 2 or k > x.shape[1]:
+        raise ValueError(f"{len(x)} images of {x.shape[1]} values have no {k} components")
+    centred = x - (mean := x.mean(0))
+    variances, axes = torch.linalg.eigh(centred.T @ centred / (len(x) - 1))
+    return (axes * variances.clamp(min=0.0).sqrt()).flip(1)[:, :k], mean
 
 
-def gaussian_curve(x: Tensor, betas: Sequence[float] | Tensor) -> GaussianCurve:
-    """Equation (1) for a Gaussian source with the covariance of images (N, ...), R betas."""
-    betas, variances = check_betas(betas), _moments(x)[1]
+def gaussian_curve(variances: Tensor, betas: Sequence[float] | Tensor) -> GaussianCurve:
+    """Equation (1) for a Gaussian source with variances (P,) along its axes, at R betas."""
+    betas, variances = check_betas(betas), variances.detach().to("cpu", torch.float64)
+    if variances.ndim != 1 or not bool((variances >= 0).all()):
+        raise ValueError(f"want variances (P,) from 0 on, got {tuple(variances.shape)}")
     water = 1 / (2 * betas[:, None])
     rate = (variances / water).clamp(min=1.0).log().sum(1) / 2
     return GaussianCurve(betas, rate, torch.minimum(variances, water).sum(1))
-
-
-def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (P,), variances (P,) descending and axes (P, P) of images, float64 on the CPU."""
-    x = check_images(x).flatten(1).cpu()
-    if len(x) < 2:
-        raise ValueError("a covariance needs at least two images")
-    mean, square = x.new_zeros(x.shape[1], dtype=torch.float64), 0.0
-    for part in x.split(4096):
-        mean += part.double().sum(0) / len(x)
-    for part in x.split(4096):
-        centred = part.double() - mean
-        square = square + centred.T @ centred
-    variances, axes = torch.linalg.eigh(square / (len(x) - 1))
-    return mean, variances.flip(0).clamp(min=0.0), axes.flip(1)
 
 
 class BestPrior(NamedTuple):

@@ -35,7 +35,8 @@ def test_components_reach_scikit_learn_s_error(digits):
 
 
 def test_water_filling_is_numpy_s(digits):
-    curve = gaussian_curve(digits, BETAS)
+    own = principal_components(digits)[0].square().sum(0)
+    curve = gaussian_curve(own, BETAS)
     variances = np.linalg.eigvalsh(np.cov(digits.double().numpy().T))
     # Another road: for a distortion, the level is found by bisection.
     for rate, distortion in zip(curve.rate, curve.distortion, strict=True):
@@ -47,7 +48,7 @@ def test_water_filling_is_numpy_s(digits):
         wet = variances[variances > level]
         assert float(rate) == pytest.approx(0.5 * np.log(wet / level).sum(), rel=1e-6, abs=1e-9)
     step = 1e-4
-    after = gaussian_curve(digits, [b * (1 + step) for b in BETAS])
+    after = gaussian_curve(own, [b * (1 + step) for b in BETAS])
     slope = (after.rate - curve.rate) / (after.distortion - curve.distortion)
     close(slope[2:], -torch.tensor(BETAS[2:], dtype=torch.float64), rtol=1e-3, atol=0)
 
@@ -57,7 +58,8 @@ def test_a_gaussian_costs_its_own_linear_code_no_less():
     x = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([3, 1, 0.2])
     for k in (1, 2, 3):
         mean = linear_gaussian_curve(*principal_components(x, k), x, BETAS).mean()
-        shannon = gaussian_curve(x, torch.logspace(-4, 4, 4000))
+        own = principal_components(x)[0].square().sum(0)
+        shannon = gaussian_curve(own, torch.logspace(-4, 4, 4000))
         lines = shannon.rate + mean.beta[:, None] * shannon.distortion
         assert bool((-mean.log_z > lines.amin(1) - 1e-3).all())
 
@@ -135,7 +137,8 @@ ENERGY = torch.rand(4, 5)
 test_what_does_not_fit_is_named = refuses(
     {
         "have no 4 components": partial(principal_components, torch.rand(9, 3), 4),
-        "at least two images": partial(gaussian_curve, torch.rand(1, 3), BETAS),
+        "1 images of 3": partial(principal_components, torch.rand(1, 3)),
+        "variances": partial(gaussian_curve, -torch.ones(3), BETAS),
         "finite distortions": [
             partial(best_prior, ENERGY[0], 1.0),
             partial(best_prior, ENERGY / 0, 1.0),
