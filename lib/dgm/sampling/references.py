@@ -32,15 +32,18 @@ def principal_components(x: Tensor, k: int | None = None) -> tuple[Tensor, Tenso
     """Weight (P, k) and bias (P,), float64, of the linear decoder of k principal components.
 
     Its code is N(0, I) on images (N, ...) like x, the squared norms of its columns are the largest
-    variances, and `linear_gaussian_curve` has its exact curve. None gives all P. ValueError for
-    another k than 1 to P, or under two images.
+    variances, and `linear_gaussian_curve` has its exact curve. None gives as many as there are, at
+    most N and P; ValueError for more, or for under two images.
     """
     x = check_images(x).flatten(1).cpu().double()
-    k = x.shape[1] if k is None else count(k, "k")
-    if not len(x) >= 2 or k > x.shape[1]:
+    most = min(len(x), x.shape[1])
+    k = most if k is None else count(k, "k")
+    if len(x) < 2 or k > most:
         raise ValueError(f"{len(x)} images of {x.shape[1]} values have no {k} components")
-    centred = x - (mean := x.mean(0))
-    variances, axes = torch.linalg.eigh(centred.T @ centred / (len(x) - 1))
+    rows = (x - (mean := x.mean(0))) / math.sqrt(len(x) - 1)
+    if len(x) < x.shape[1]:
+        return (rows.T @ torch.linalg.eigh(rows @ rows.T)[1]).flip(1)[:, :k], mean
+    variances, axes = torch.linalg.eigh(rows.T @ rows)
     return (axes * variances.clamp(min=0.0).sqrt()).flip(1)[:, :k], mean
 
 

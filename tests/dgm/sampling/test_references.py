@@ -34,6 +34,13 @@ def test_components_reach_scikit_learn_s_error(digits):
         close(torch.cov(codes.T[used]), torch.eye(int(used.sum())).double(), rtol=0, atol=1e-6)
 
 
+def test_few_images_have_the_components_of_their_covariance(digits):
+    x = digits[:20].double()
+    weight, _ = principal_components(x)
+    assert weight.shape == (64, 20)
+    close(weight @ weight.T, torch.cov(x.T), rtol=0, atol=1e-9)
+
+
 def test_water_filling_is_numpy_s(digits):
     own = principal_components(digits)[0].square().sum(0)
     curve = gaussian_curve(own, BETAS)

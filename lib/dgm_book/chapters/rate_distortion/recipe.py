@@ -136,8 +136,9 @@ class Recipe(NamedTuple):
     quadrature_points: int
     feature_steps: int = 1000
     flow_steps: int = 3000
-    grid: Grid = Grid(201, 3000, 1000)
-    sending: Sending = Sending(100, 2**17, 8)
+    covariance_images: int = 6000
+    grid: Grid = Grid(161, 2000, 500)
+    sending: Sending = Sending(100, 2**16, 6)
     low_precision_forces: bool = True
     several: tuple[str, ...] = SEVERAL
     single: tuple[str, ...] = SINGLE
@@ -171,6 +172,7 @@ RECIPES = {
         quadrature_points=201,
         feature_steps=100,
         flow_steps=60,
+        covariance_images=300,
         grid=Grid(41, 60, 30),
         sending=Sending(12, 2**12, 3),
         low_precision_forces=False,

@@ -37,14 +37,13 @@ CODECS = {
     ),
 }
 COLUMNS = 10  # of a mosaic
-N_FITTED = 6000  # training images of a covariance
 EXTENT = 6.0  # of the grid of codes
 
 
 def linear_codes_and_codecs(job: Job) -> Computed:
     """Gaussian and principal components of the training images, and codecs, on test images."""
     data, betas = models.pictures(job.dataset, "test"), main_annealing(job.name, job.recipe).betas
-    train = models.pictures(job.dataset, "train").x[:N_FITTED]
+    train = models.pictures(job.dataset, "train").x[: job.recipe.covariance_images]
     x = data.x[: main_annealing(job.name, job.recipe).n_images]
     weight, bias = references.principal_components(train)
     tensors = dict(references.gaussian_curve(weight.square().sum(0), betas)._asdict())
