@@ -370,6 +370,7 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
         "chains": [float(r.tensors["ess"][-1].mean()) for m in recipes.COLOUR for r in curves[m]],
         "colour": chapter.recipe.colour,
         "limits": summaries.limit_ratios(chapter).mean(1).tolist(),
+        "components": float(chapter.first("references").tensors["pca10.distortion"][-1]),
         "accuracy": chapter.first("features").values["accuracy"],
     }
     return fill(Path(__file__).with_name("texts.yaml"), values)

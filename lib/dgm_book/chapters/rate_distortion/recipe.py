@@ -137,7 +137,7 @@ class Recipe(NamedTuple):
     feature_steps: int = 1000
     flow_steps: int = 3000
     covariance_images: int = 6000
-    grid: Grid = Grid(161, 2000, 500)
+    grid: Grid = Grid(161, 1500, 500)
     sending: Sending = Sending(100, 2**16, 6)
     low_precision_forces: bool = True
     several: tuple[str, ...] = SEVERAL

@@ -37,7 +37,7 @@ CODECS = {
     ),
 }
 COLUMNS = 10  # of a mosaic
-EXTENT = 6.0  # of the grid of codes
+EXTENT, FINEST = 5.0, 5.0  # of the grid of codes, and the largest price that it resolves
 
 
 def linear_codes_and_codecs(job: Job) -> Computed:
@@ -110,10 +110,10 @@ def best_prior_curve(job: Job) -> Computed:
         (x.square().sum(1)[:, None] + images.square().sum(1) - 2 * x @ images.T).clamp(min=0.0)
         for x in (train[: sizes.fitted], train[-sizes.others :], test)
     )
-    betas = job.recipe.coarse.betas[job.recipe.coarse.betas < 10.0]
+    betas = job.recipe.coarse.betas[job.recipe.coarse.betas < FINEST]
     columns, steps, gaps = [], [], []
     for beta in betas.tolist():
-        best = references.best_prior(fitted, beta, own, unseen=others, max_steps=200)
+        best = references.best_prior(fitted, beta, own, unseen=others, max_steps=40)
         row = []
         for prior in (best.log_prior, own):
             log_z = paper.log_normaliser(prior, shown.double(), beta)

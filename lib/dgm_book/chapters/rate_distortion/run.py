@@ -409,7 +409,9 @@ def flow_curve(job: Job) -> Computed:
         codes = reparameterise(*encoder(x).chunk(2, 1), generator)
     flow = rivals.fit_flow(codes, job.recipe.flow_steps, job.seed)
     values = {"encoder_beta": float(job.recipe.encoder.betas[nearest])}
-    return values, terms(anneal(job, job.recipe.coarse, prior=flow), "ess")
+    betas = job.recipe.coarse.betas
+    sizes = job.recipe.coarse._replace(betas=betas[betas < 100.0])
+    return values, terms(anneal(job, sizes, prior=flow), "ess")
 
 
 def curve_at_encoder_betas(job: Job) -> Computed:
