@@ -1,5 +1,6 @@
 """What chapter 1's decoders are compared with: linear codes, real codecs, better priors, files."""
 
+import functools
 import io
 import math
 import subprocess
@@ -22,8 +23,10 @@ from dgm.sampling import references
 from dgm.train import TrainingState, fit
 from dgm_book import profiles
 from dgm_book.chapters.rate_distortion import models
+from dgm_book.chapters.rate_distortion import recipe as recipes
 from dgm_book.chapters.rate_distortion.models import Computed, Job
 from dgm_book.chapters.rate_distortion.recipe import N_COMPONENTS, RECIPES, main_annealing
+from dgm_book.verification import check
 
 # Pillow's name, the part of it that writes the format, and its settings from coarse to fine.
 CODECS = {
@@ -196,6 +199,31 @@ def receive(model: str, profile: str, device: str, folder: str) -> None:
     files = [path.read_bytes() for path in sorted(Path(folder).glob("*.code"))]
     images = [coding.decode(network, file, latent_dim=dim).flatten() for file in files]
     checkpoint.save(Path(folder) / "received", {"images": torch.stack(images)})
+
+
+def verify(profile: profiles.Profile) -> list[dict[str, Any]]:
+    """Recomputes published linear codes, codecs and files; they have no noise but rounding."""
+    digits = Job("vae10", 0, profile, RECIPES[profile.name])
+    beta = recipes.SENT["vae2"][0]
+    linear = digits.get("references", functools.partial(linear_codes_and_codecs, digits)).tensors
+    small = digits._replace(name="vae2")
+    sent = small.get(f"sent{beta:g}", functools.partial(sent_files, small, beta)).tensors
+    again = linear_codes_and_codecs(digits)[1]
+    sizes, x = digits.recipe.sending, models.pictures(digits.dataset, "test").x
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        options = {"latent_dim": 2, "n_candidates": sizes.n_candidates}
+        run = coding.encode_all(models.decoder(small), x[: sizes.n_images], beta, **options)
+    bits = torch.tensor([8.0 * len(file) for file in run.files])
+    pairs = {
+        "Gaussian, rate": (linear["rate"], again["rate"]),
+        "PCA 10, distortion": (linear["pca10.distortion"], again["pca10.distortion"]),
+        "JPEG, bytes": (linear["JPEG.bytes"], again["JPEG.bytes"]),
+        "files of vae2, bits": (8 * sent["bytes"][0], bits),
+        "files of vae2, distortion": (sent["distortion"][0], run.distortion),
+    }
+    means = {what: [float(v.double().mean()) for v in pair] for what, pair in pairs.items()}
+    return [check(what, old, [new], 0.01 * abs(old)) for what, (old, new) in means.items()]
 
 
 def length_bound(rate: float) -> float:

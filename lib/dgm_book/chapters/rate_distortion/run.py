@@ -434,8 +434,11 @@ def encoder_terms(
 
 
 def verify(profile: Profile, n_images: int = 16) -> list[dict[str, Any]]:
-    """Recompute published curves of seed 0 on some of their images, with new random numbers."""
-    checks = []
+    """Recompute published curves of seed 0 on some of their images, with new random numbers.
+
+    What has no noise, linear codes and codecs and files, is recomputed as it was.
+    """
+    checks = rivals.verify(profile)
     for name in ("vae2", "vae10", "gan10", "aae10"):
         job = Job(name, 0, profile, RECIPES[profile.name])
         published = job.get("curve", functools.partial(curve, job)).tensors
