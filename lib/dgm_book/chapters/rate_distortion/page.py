@@ -185,7 +185,8 @@ def codecs(chapter: Chapter, model: str = "vae10") -> dict[str, tuple[Tensor, Te
 def _beside(panel: dict, lines: dict[str, tuple]) -> dict:
     """A panel with reference lines, no higher than its own."""
     top = max(float(rate.max()) for _, rate, *_ in panel["lines"].values())
-    return panel | {"references": lines, "ylim": (0, 1.05 * top)}
+    near = {name: (x[y < 1.5 * top], y[y < 1.5 * top]) for name, (x, y) in lines.items()}
+    return panel | {"references": near, "ylim": (0, 1.05 * top)}
 
 
 def panels(chapter: Chapter) -> list[dict[str, Any]]:
