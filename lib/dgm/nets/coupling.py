@@ -20,6 +20,9 @@ MOST = 2.0  # of a scale's logarithm, so that no layer's inverse runs away
 class CouplingFlow(nn.Module):
     """A density of codes (N, D), D >= 2, to train by `log_prob`; it serves as a sampler's prior."""
 
+    centre: Tensor
+    spread: Tensor
+
     def __init__(self, latent_dim: int, layers: int = 6, hidden: int = 64) -> None:
         super().__init__()
         if latent_dim < 2 or layers < 1:

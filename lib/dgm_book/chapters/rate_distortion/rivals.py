@@ -122,10 +122,10 @@ def best_prior_curve(job: Job) -> Computed:
             log_z = paper.log_normaliser(prior, shown.double(), beta)
             distortion = paper.expected_distortion(prior, shown.double(), beta)
             row += [log_z, distortion, paper.code_rate(log_z, distortion, beta)]
-        seen = paper.log_normaliser(own, fitted.double(), beta)
+        before = paper.log_normaliser(own, fitted.double(), beta)
         columns.append(torch.stack(row))
         steps.append(best.steps)
-        gaps.append([float((best.log_z - seen).mean()), best.gap])
+        gaps.append([float((best.log_z - before).mean()), best.gap])
     names = [f"{owner}{term}" for owner in ("", "own.") for term in ("log_z", "distortion", "rate")]
     tensors = dict(zip(names, torch.stack(columns, 1).float(), strict=True))
     values = {"steps": steps, "saved_and_gap": gaps, "fitted": sizes.fitted}
@@ -208,7 +208,7 @@ def verify(profile: profiles.Profile) -> list[dict[str, Any]]:
     linear = digits.get("references", functools.partial(linear_codes_and_codecs, digits)).tensors
     small = digits._replace(name="vae2")
     sent = small.get(f"sent{beta:g}", functools.partial(sent_files, small, beta)).tensors
-    again = linear_codes_and_codecs(digits)[1]
+    repeated = linear_codes_and_codecs(digits)[1]
     sizes, x = digits.recipe.sending, models.pictures(digits.dataset, "test").x
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -216,9 +216,9 @@ def verify(profile: profiles.Profile) -> list[dict[str, Any]]:
         run = coding.encode_all(models.decoder(small), x[: sizes.n_images], beta, **options)
     bits = torch.tensor([8.0 * len(file) for file in run.files])
     pairs = {
-        "Gaussian, rate": (linear["rate"], again["rate"]),
-        "PCA 10, distortion": (linear["pca10.distortion"], again["pca10.distortion"]),
-        "JPEG, bytes": (linear["JPEG.bytes"], again["JPEG.bytes"]),
+        "Gaussian, rate": (linear["rate"], repeated["rate"]),
+        "PCA 10, distortion": (linear["pca10.distortion"], repeated["pca10.distortion"]),
+        "JPEG, bytes": (linear["JPEG.bytes"], repeated["JPEG.bytes"]),
         "files of vae2, bits": (8 * sent["bytes"][0], bits),
         "files of vae2, distortion": (sent["distortion"][0], run.distortion),
     }

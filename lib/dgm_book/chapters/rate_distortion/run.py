@@ -406,7 +406,8 @@ def flow_curve(job: Job) -> Computed:
     encoder, generator = next(itertools.islice(encoders(job), nearest, None))
     with torch.no_grad():
         x = models.training_images(job).to(job.profile.device)
-        codes = reparameterise(*encoder(x).chunk(2, 1), generator)
+        mu, logvar = encoder(x).chunk(2, 1)
+        codes = reparameterise(mu, logvar, generator)
     flow = rivals.fit_flow(codes, job.recipe.flow_steps, job.seed)
     values = {"encoder_beta": float(job.recipe.encoder.betas[nearest])}
     betas = job.recipe.coarse.betas
