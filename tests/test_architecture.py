@@ -24,7 +24,7 @@ FLOORS = [
         "dgm.measure",
     },
     {"dgm.sampling", "dgm.nets", "dgm.data", "dgm.train", "dgm.feature_distance"}
-    | {"dgm.kernel_distance"},
+    | {"dgm.kernel_distance", "dgm.coding"},
     {"dgm.papers", "dgm.clauses", "dgm.steering", "dgm.simplex_steering"},
     {"dgm.evaluate"},
     {"dgm_book.profiles", "dgm_book.code_hash", "dgm_book.statistics", "dgm_book.claims"}

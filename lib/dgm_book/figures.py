@@ -25,6 +25,7 @@ PAGE = "#010203"  # becomes currentColor: truth, text
 DATA, MODEL, BASELINE, WARNING = "#7f7f7f", "#0072B2", "#E69F00", "#D55E00"
 # (colour, dash, mark) of the first, second, ... model in a figure
 SERIES = [(MODEL, "-", "o"), (BASELINE, "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D")]
+THIN = [(0, (1, 1.5)), (0, (5, 1, 1, 1)), (0, (8, 2))]  # dashes of reference lines
 BASELINE_FIRST = [SERIES[1], SERIES[0], *SERIES[2:]]
 AXES = {"title": "title", "x": "xlabel", "y": "ylabel", "xlim": "xlim", "ylim": "ylim"}
 SHORT = 100  # of a logarithmic axis: its last value over its first
@@ -209,8 +210,8 @@ def curves(panels: Panels, caption: str, *, height: float = 3.0, baseline: bool 
 
     A line is values (R,), (x, y), (x, y, half the band's width, (R,) or (2, R)), or a list of (x,
     y), one per seed. A panel may have title, x, y, xlim, ylim, log ("xy"), levels (heights of
-    lines), limit (height and name), reference (a label), bars ("points" or "joined"), and marks as
-    lines.
+    lines), limit (height and name), reference (a label), bars ("points" or "joined"), marks as
+    lines, and thin references (x, y).
     """
     figure, row = _axes(len(panels), height)
     ends, before = [], None
@@ -227,6 +228,9 @@ def curves(panels: Panels, caption: str, *, height: float = 3.0, baseline: bool 
             y = _draw_line(axes, line, style, panel.get("bars"), label=label)
             name = ", ".join(filter(None, (panel.get("title", panel.get("y")), label)))
             ends.append(f"{name}: {y[0]:.3g} to {y[-1]:.3g}")
+        thin = panel.get("references", {})
+        for (label, line), dash in zip(thin.items(), THIN, strict=False):
+            axes.plot(*line, linestyle=dash, color=PAGE, linewidth=1, label=label)
         for (label, line), mark in zip(panel.get("marks", {}).items(), "v<>pXP*", strict=False):
             y = _draw_line(axes, line, (PAGE, "", mark), "points", label=label, markersize=7)
             ends.append(f"{label}: {y[0]:.3g}")
@@ -239,10 +243,10 @@ def curves(panels: Panels, caption: str, *, height: float = 3.0, baseline: bool 
             axes.xaxis.set_major_formatter("{x:g}")
         if "x" in log:
             axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-        if any(lines) and [*lines] != before:
+        if any(lines) and [*lines, *thin] != before:
             aside = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
             axes.legend(**aside if "marks" in panel else {})
-        before = [*lines]
+        before = [*lines, *thin]
     what, along = panels[0].get("y", "values"), panels[0].get("x", "places")
     return Figure(figure, f"{what} against {along}. {'; '.join(ends)}.", caption)
 

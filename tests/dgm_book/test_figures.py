@@ -22,6 +22,7 @@ BAND = {"x": "beta", "log": "xy", "lines": {"a": (BETA, BETA, BETA / 2), "b": (B
 BARS = BAND | {"bars": "points", "log": "x", "levels": [0], "limit": (1, "1 nat"), "ylim": (0, 9)}
 MARKS = {"lines": {"<a>": (MEAN, MEAN, REACH, REACH)}, "bars": "joined"}
 MARKS |= {"marks": {"b": ([40.0], [60.0], [[1.0], [2.0]])}}
+REFERRED = {"lines": {"a": (MEAN, MEAN)}, "references": {"r": ([10.0, 90.0], [5.0, 7.0])}}
 PLANE = TITLE | {"patterns": PATTERNS, "data": POINTS, "samples": POINTS}
 HISTOGRAM = {"label": "a <model>", "curves": {"one": POINTS[:, 0]}}
 COLOUR = torch.cat([GREY, GREY, 255 - GREY], 1)
@@ -30,6 +31,7 @@ DRAWN = {
     "bands": (figures.curves, ([TITLE | BAND, BAND],), "a <model>, a: 0.1 to 100"),
     "bars": (figures.curves, ([BARS],), "b: 0.1 to 100"),
     "marks": (figures.curves, ([MARKS],), "b: 60"),
+    "references": (figures.curves, ([REFERRED],), "a: 45 to 70"),
     "places": (figures.curves, ([TITLE | {"lines": {"one": [1, 0.2]}}],), "one: 1 to 0.2"),
     "histograms": (figures.histograms, ([HISTOGRAM], "nats"), "one: "),
     "training": (  # a mean goes as far as every seed
@@ -95,6 +97,9 @@ def test_bands_bars_and_marks_are_as_wide_as_they_are_given():
     assert REACH.tolist() == [[5, 10], [5, 10]]
     lines = [line for line in draw("marks").figure.axes[0].lines if line.get_linestyle() != "None"]
     assert [line.get_xdata().tolist() for line in lines] == [[45, 70]]
+    line, thin = draw("references").figure.axes[0].lines
+    assert (thin.get_label(), list(thin.get_xdata())) == ("r", [10.0, 90.0])
+    assert thin.get_linewidth() < line.get_linewidth()
     places = draw("places").figure.axes[0].lines[0]
     assert np.asarray(places.get_xdata()).tolist() == [1, 2]
 

@@ -21,12 +21,14 @@ from dgm_book import jobs, results, statistics
 from dgm_book.chapters.rate_distortion import recipe as recipes
 from dgm_book.chapters.rate_distortion.models import CHAPTER, Job
 from dgm_book.chapters.rate_distortion.recipe import MODELS, RECIPES, Recipe, gap_betas, label
+from dgm_book.chapters.rate_distortion.rivals import length_bound
 from dgm_book.chapters.rate_distortion.run import compared, run
 from dgm_book.claims import Claim, Outcome, judged
 from dgm_book.profiles import Profile
 from dgm_book.results import Result
 from dgm_book.statistics import paired_difference
 
+TERMS = ("rate", "distortion", "log_z")
 FLOORS = {"vae": ("vae2", "vae10"), "gan": ("gan2", "gan10")}
 FAMILIES = {"gan10": ("gan10", "vae10"), "aae10": ("aae10", "vae10")}
 
@@ -91,6 +93,8 @@ def assemble(profile: Profile, loaded: Mapping[str, Result], first_seed: int = 0
 def size(result: Result) -> str:
     """What a result was measured on, in words; "" where nothing was."""
     values, tensors = result.values, result.tensors
+    if "headers" in values:
+        return f"{values['n_images']} test images"
     if "gap" in values:
         return f"{values['n_images']} images of the model's own"
     if "sigmoid.log_weight_variance" in tensors:
@@ -110,7 +114,7 @@ def stacked(runs: list[Result], term: str) -> Tensor:
 def summary(runs: list[Result]) -> MeanCurve:
     """Mean over images and seeds, with the standard error over images joined to that over seeds."""
     columns = []
-    for term in ("rate", "distortion", "log_z"):
+    for term in TERMS:
         values = stacked(runs, term)
         over_images = values.mean(0).var(1) / values.shape[2]
         over_seeds = values.mean(2).var(0) / len(values) if len(values) > 1 else 0.0
@@ -182,6 +186,11 @@ def claims(chapter: Chapter) -> list[Claim]:
         "junk_costs_at_most_the_cap": _junk(chapter),
         "blur_raises_the_floor": _blur(chapter),
         **_damages(chapter),
+        "a_decoder_beats_linear_codes": _linear_codes(chapter),
+        "a_better_prior_costs_no_more": _best_prior(chapter),
+        "a_flow_lowers_the_rate": _flow(chapter),
+        "files_are_as_long_as_theory_says": _lengths(chapter),
+        "files_bring_what_was_promised": _promises(chapter),
     }
     path = Path(__file__).with_name("claims.yaml")
     return judged(path, CHAPTER, outcomes, chapter.scale(usual))
@@ -419,3 +428,88 @@ def _damages(chapter: Chapter) -> dict[str, Outcome]:
         id_: Outcome({"all": gain}, {"gain": gain}, chapter.scale("unseen", model), levels)
         for (id_, model), gain in gains.items()
     }
+
+
+def _linear_codes(chapter: Chapter) -> Outcome:
+    """What a Gaussian code costs beyond VAE10 where VAE10's distortion is nearest to 10."""
+    linear, runs = chapter.first("references"), chapter.runs["vae10", "curve"]
+    rate, distortion = (stacked(runs, term).mean(0) for term in ("rate", "distortion"))
+    r = int((distortion.mean(1) - 10.0).abs().argmin())
+    at, t = float(distortion[r].mean()), linear.tensors
+    tangents = t["rate"] + t["beta"] * t["distortion"]
+    b = int((tangents - t["beta"] * at).argmax())
+    gaussian = tangents[b] - t["beta"][b] * distortion[r]  # its mean: R of the Gaussian there
+    more = statistics.mean_over_seeds(gaussian - rate[r])
+    points, n = [], linear.values["n_images"]
+    for name, header in linear.values["headers"].items():
+        error = t[f"{name}.distortion"].mean(1)
+        near = int((error / at).log().abs().argmin())
+        nats = [8 * math.log(2) * x / n for x in (int(t[f"{name}.bytes"][near]), header)]
+        points.append((name, nats[0], float(error[near]), nats[1]))
+    values = {"at": at, "own": float(rate[r].mean()), "gaussian": float(gaussian.mean())}
+    scale = chapter.scale("curve", "vae10")
+    return Outcome({"all": more}, values | {"more": more, "points": points, "n": n}, scale)
+
+
+def _best_prior(chapter: Chapter) -> Outcome:
+    result = chapter.first("best-prior", "vae2")
+    tensors, fitted = result.tensors, result.values["fitted"]
+    beta = [f"{b:.3g}" for b in tensors["beta"].tolist()]
+    saved = tensors["log_z"].double() - tensors["own.log_z"].double()
+    tests = {b: statistics.mean_over_seeds(row) for b, row in zip(beta, saved, strict=True)}
+    ends = [(b, tests[b]) for b in (min(tests, key=lambda b: tests[b].mean), beta[-1])]
+    rates = [float(tensors[f"{x}rate"][-1].mean()) for x in ("own.", "")]
+    values = {"n": len(beta), "ends": ends, "rates": rates, "fitted": fitted}
+    return Outcome(tests, values, chapter.scale("best-prior", "vae2"))
+
+
+def _flow(chapter: Chapter) -> Outcome:
+    flow, own = chapter.first("flow"), chapter.first("unseen").tensors
+    beta, tests, rows = flow.tensors["beta"], {}, []
+    for price in (1.0, 10.0, float(beta[0])):
+        r = int((beta / price).log().abs().argmin())
+        saved = statistics.mean_over_seeds(flow.tensors["log_z"][r] - own["log_z"][r])
+        rates = (float(t["rate"][r].mean()) for t in (own, flow.tensors))
+        rows.append((f"{float(beta[r]):.3g}", saved, *rates))
+        tests[rows[-1][0]] = saved
+    lowest = rows[-1]
+    tests.pop(lowest[0])
+    values = {"rows": rows[:-1], "lowest": lowest, "learned": flow.values["encoder_beta"]}
+    return Outcome(tests, values, chapter.scale("flow", "vae10"))
+
+
+def _sent(chapter: Chapter) -> list[tuple[str, Result]]:
+    return [
+        (f"{label(m)} at {beta:g}", chapter.first(f"sent{beta:g}", m))
+        for m, prices in recipes.SENT.items()
+        for beta in prices
+    ]
+
+
+def _lengths(chapter: Chapter) -> Outcome:
+    rows, tests = [], {}
+    for name, result in _sent(chapter):
+        bits = 8 * result.tensors["bytes"].double().mean(0)
+        bound = length_bound(float(result.tensors["rate"].mean()))
+        tests[name] = statistics.mean_over_seeds(bits / bound - 1)
+        alike = result.values["decoded_alike"]
+        rows.append((name, float(bits.mean()), bound, alike, len(bits)))
+    return Outcome(tests, {"rows": rows}, _scale_of_files(chapter))
+
+
+def _promises(chapter: Chapter) -> Outcome:
+    rows, tests = [], {}
+    for name, result in _sent(chapter):
+        t = result.tensors
+        promised, missed = float(t["expected"].mean()), t["distortion"] - t["expected"]
+        tests[name] = statistics.mean_over_seeds(missed.mean(1) / promised)
+        rows.append((name, statistics.mean_over_seeds(missed.mean(1)), promised))
+    scarce = sum(result.values["scarce"] for _, result in _sent(chapter))
+    files = sum(result.tensors["bytes"].numel() for _, result in _sent(chapter))
+    values = {"rows": rows, "scarce": scarce, "files": files}
+    return Outcome(tests, values, _scale_of_files(chapter))
+
+
+def _scale_of_files(chapter: Chapter) -> str:
+    seeds, n = _sent(chapter)[0][1].tensors["rate"].shape
+    return chapter.scale(f"{n} test images, {seeds} seeds of the candidates")

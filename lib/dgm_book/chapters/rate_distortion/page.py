@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from dgm.nets.mlp import Layer, mlp_layers
-from dgm_book import results
+from dgm_book import results, statistics
 from dgm_book.chapters.rate_distortion import chapter as summaries
 from dgm_book.chapters.rate_distortion import recipe as recipes
 from dgm_book.chapters.rate_distortion.chapter import Chapter, chapter, claims, stacked, summary
 from dgm_book.chapters.rate_distortion.models import decoder
 from dgm_book.chapters.rate_distortion.recipe import DRAWING, MODELS, label
+from dgm_book.chapters.rate_distortion.rivals import length_bound
 from dgm_book.claims import fill
 from dgm_book.results import Result
 
@@ -25,6 +26,8 @@ PANELS = {
     "latent sizes": ("vae10", "vae2", "vae100", "gan2"),
 }
 SAMPLED = ("vae10", "gan10", "aae10")
+COMPONENTS = {"ten dimensions": (10,), "latent sizes": (2, 10)}  # lines beside the panels
+RIVALS = ("vae10", "vae2", "gan10")
 SLOPES = ("vae10", "vae2", "gan10", "vae100")
 HEALTH = ("vae10", "gan10")
 GAPS = ("vae2", "vae10", "gan10", "aae10")
@@ -57,12 +60,24 @@ def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
 
     digits = [m for m in chapter.compared("curve") if not MODELS[m].colour]
     most = chapter.recipe.comparison.budgets[-1]
+    linear = {"linear codes and codecs": [chapter.first("references")]}
     damaged = [f"blur{b:g}-{prior}" for b in recipes.BLURS for prior in ("narrow", "wide")]
     return {
         "explorer": runs("curve", digits),
         "elbo": runs("training", [m for m in digits if MODELS[m].family == "VAE"]),
         "samples": runs("training", SAMPLED, 1),
-        "panels": runs("curve", dict.fromkeys(m for models in PANELS.values() for m in models)),
+        "panels": runs("curve", dict.fromkeys(m for models in PANELS.values() for m in models))
+        | linear,
+        "rivals": runs("curve", RIVALS) | linear,
+        "priors": {
+            label("vae2"): [chapter.first("best-prior", "vae2")],
+            label("vae10"): [chapter.first("flow"), chapter.first("unseen")],
+        },
+        "files": {
+            f"{label(m)} at {b:g}": [chapter.first(f"sent{b:g}", m)]
+            for m, prices in recipes.SENT.items()
+            for b in prices
+        },
         "slopes": runs("curve", SLOPES) | {"schedules": [chapter.first(f"schedules{most}")]},
         "low end": runs("perception", recipes.PERCEIVED),
         "flow": runs("curve", ["flow"]),
@@ -77,10 +92,12 @@ def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
             for split in ("unseen", "seen")
             if (m, split) in chapter.runs
         },
-        "other bounds": {"encoders": [chapter.first("encoder", m) for m in recipes.ENCODED]}
+        "other bounds": linear
+        | {"encoders": [chapter.first("encoder", m) for m in recipes.ENCODED]}
         | {"deep distortion": [r for m in recipes.DEEP for r in chapter.runs[m, "features"]]},
         "colour samples": runs("training", recipes.COLOUR, 1),
-        "colour": runs("curve", recipes.COLOUR),
+        "colour": runs("curve", recipes.COLOUR)
+        | {"linear codes": [chapter.first("references", recipes.COLOUR[0])]},
         "draw": runs("training", [DRAWING]),
         "plane": runs("training", ["vae2"], 1),
     }
@@ -157,17 +174,88 @@ def _curves(chapter: Chapter, models: Iterable[str], ending: str = "curve") -> d
     return {label(m): _line(chapter.runs[m, ending]) for m in models}
 
 
+def linear_codes(chapter: Chapter, *components: int, model: str = "vae10") -> dict[str, tuple]:
+    """Distortions and rates of the Gaussian and of principal components, for a model's images."""
+    tensors = chapter.first("references", model).tensors
+    names = {"Gaussian": ""} | {f"PCA {k}": f"pca{k}." for k in components}
+    lines = {n: (tensors[f"{x}distortion"], tensors[f"{x}rate"]) for n, x in names.items()}
+    return {n: (x[y > 1e-3], y[y > 1e-3]) for n, (x, y) in lines.items()}
+
+
+def codecs(chapter: Chapter, model: str = "vae10") -> dict[str, tuple[Tensor, Tensor]]:
+    """Distortions and rates, nats per image, of real codecs on a mosaic of the test images."""
+    result = chapter.first("references", model)
+    nats = 8 * math.log(2) / result.values["n_images"]
+    return {
+        name: (result.tensors[f"{name}.distortion"].mean(1), nats * result.tensors[f"{name}.bytes"])
+        for name in result.values["headers"]
+    }
+
+
+def _beside(panel: dict, lines: dict[str, tuple]) -> dict:
+    """A panel with reference lines, no higher than its own."""
+    top = max(float(rate.max()) for _, rate, *_ in panel["lines"].values())
+    near = {name: (x[y < 1.5 * top], y[y < 1.5 * top]) for name, (x, y) in lines.items()}
+    return panel | {"references": near, "ylim": (0, 1.05 * top)}
+
+
 def panels(chapter: Chapter) -> list[dict[str, Any]]:
     """The families at ten dimensions, and the latent sizes of VAEs and GANs."""
-    first, *others = (_panel(_curves(chapter, x), title) for title, x in PANELS.items())
+    first, *others = (
+        _beside(_panel(_curves(chapter, x), title), linear_codes(chapter, *COMPONENTS[title]))
+        for title, x in PANELS.items()
+    )
     return [first | RATE, *others]
+
+
+def rivals(chapter: Chapter) -> list[dict[str, Any]]:
+    """Decoders beside linear codes and real codecs, both axes logarithmic."""
+    panel = _panel(_curves(chapter, RIVALS), "") | RATE | {"log": "xy", "ylim": (1, 1000)}
+    return [panel | {"references": linear_codes(chapter, 10), "marks": codecs(chapter)}]
+
+
+def priors(chapter: Chapter) -> list[dict[str, Any]]:
+    """Two decoders under N(0, I) and under a better prior; and what that saves at each price."""
+    best, flow = chapter.first("best-prior", "vae2").tensors, chapter.first("flow").tensors
+    n = int((flow["ess"].mean(1) >= 2).long().cumprod(0).sum())  # as far as chains carry it
+    flow = {k: v[:n] for k, v in flow.items()}
+    own = {k: v[:n] for k, v in chapter.first("unseen").tensors.items()}
+    pairs = {
+        "vae2": ({k: best[f"own.{k}"] for k in summaries.TERMS}, best, "best prior"),
+        "vae10": (own, flow, "flow"),
+    }
+    lines, saved = {}, {}
+    for name, (before, after, words) in pairs.items():
+        for tensors, prior in ((before, "N(0, I)"), (after, words)):
+            rate, error = summaries.mean_and_error(tensors["rate"])
+            lines[f"{label(name)}, {prior}"] = tensors["distortion"].mean(1), rate, 2 * error
+        mean, error = summaries.mean_and_error(after["log_z"] - before["log_z"])
+        saved[label(name)] = after["beta"], mean, 2 * error
+    right = {"title": "Saved by the better prior", "lines": saved, "levels": [0]}
+    right |= {"y": "fall of \N{MINUS SIGN}log Z (nats)", **BETA}
+    return [_panel(lines, "Two decoders, four priors") | RATE, right]
+
+
+def files(chapter: Chapter) -> list[list[str]]:
+    """Rows of a table: what theory asks for, and how long the files are and what they bring."""
+    rows = []
+    for name, prices in recipes.SENT.items():
+        for beta in prices:
+            sent = chapter.first(f"sent{beta:g}", name).tensors
+            rate, size = float(sent["rate"].mean()), float(sent["bytes"].double().mean())
+            by_seed = statistics.mean_over_seeds(sent["distortion"].mean(1))
+            cells = f"{rate:.1f} nats, {rate / math.log(2):.1f} bits", f"{length_bound(rate):.1f}"
+            cells = *cells, f"{8 * size:.1f}, {size:.2f} bytes", f"{sent['expected'].mean():.1f}"
+            rows.append([f"{label(name)}, {beta:g}", *cells, statistics.format_mean(by_seed, 1)])
+    return rows
 
 
 def in_colour(chapter: Chapter) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Samples of the DCGANs on CIFAR-10, one panel each, and the panel of their curves."""
     samples = _tiles(chapter, recipes.COLOUR, (6, 3, 32, 32))
     words = "Colour images, ten dimensions", "squared error an image, pixels from -1 to 1"
-    return samples, [_panel(_curves(chapter, recipes.COLOUR), *words) | RATE]
+    linear = linear_codes(chapter, 10, model=recipes.COLOUR[0])
+    return samples, [_beside(_panel(_curves(chapter, recipes.COLOUR), *words), linear) | RATE]
 
 
 def other_bounds(chapter: Chapter) -> list[dict[str, Any]]:
@@ -180,7 +268,8 @@ def other_bounds(chapter: Chapter) -> list[dict[str, Any]]:
         pairs[f"{label(name)}, encoder"] = sent["distortion"].mean(1), rate, 2 * error
     deep = _curves(chapter, recipes.DEEP, "features")
     deep_panel = _panel(deep, "A deep distortion", "squared distance of features")
-    return [_panel(pairs, "An encoder for each beta") | RATE, deep_panel]
+    panel = _beside(_panel(pairs, "An encoder for each beta"), linear_codes(chapter, 10))
+    return [panel | RATE, deep_panel]
 
 
 def low_end(chapter: Chapter) -> list[dict[str, Any]]:
@@ -326,6 +415,7 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
         "limits": summaries.limit_ratios(chapter).mean(1).tolist(),
         "flow": chapter.first("curve", "flow").values,
         "perceived": perceived | chapter.first("perception").values,
+        "components": float(chapter.first("references").tensors["pca10.distortion"][-1]),
         "accuracy": chapter.first("features").values["accuracy"],
     }
     return fill(Path(__file__).with_name("texts.yaml"), values)

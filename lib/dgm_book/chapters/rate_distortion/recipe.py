@@ -50,6 +50,10 @@ AAE_WEIGHT = 10.0  # of fooling the critic against the squared error of an image
 PAPER_BETA = 36_000.0
 SCHEDULES = ("sigmoid", "default", "adaptive")
 PAPER_LEAPFROG = 20  # steps of the paper's own trajectories
+REFERRED = ("vae10", COLOUR[0])  # whose data linear codes and codecs are tried on
+N_COMPONENTS = (2, 10, 100)  # of the linear codes
+PRIOR_BETA = 10.0  # price of the encodings that a flow learns
+SENT = {"vae2": (0.25, 0.7), "vae10": (0.25,)}  # prices at which digits become files
 SAMPLERS = {"steady": {"jitter": 0.0}, "diagonal": {"mass": "diagonal"}, "long": {}}
 
 
@@ -124,6 +128,22 @@ class Encoder(NamedTuple):
     n_samples: int
 
 
+class Grid(NamedTuple):
+    """How the best prior is computed: codes per axis, images it is fitted to, others to stop by."""
+
+    n_points: int
+    fitted: int
+    others: int
+
+
+class Sending(NamedTuple):
+    """How digits are sent as files."""
+
+    n_images: int
+    n_candidates: int
+    n_seeds: int
+
+
 class Recipe(NamedTuple):
     """The sizes of one profile."""
 
@@ -140,6 +160,10 @@ class Recipe(NamedTuple):
     gap_images: int
     quadrature_points: int
     feature_steps: int = 1000
+    flow_steps: int = 3000
+    covariance_images: int = 6000
+    grid: Grid = Grid(161, 1500, 500)
+    sending: Sending = Sending(100, 2**16, 6)
     low_precision_forces: bool = True
     several: tuple[str, ...] = SEVERAL
     single: tuple[str, ...] = SINGLE
@@ -174,6 +198,10 @@ RECIPES = {
         gap_images=8,
         quadrature_points=201,
         feature_steps=100,
+        flow_steps=60,
+        covariance_images=300,
+        grid=Grid(41, 60, 30),
+        sending=Sending(12, 2**12, 3),
         low_precision_forces=False,
     ),
     "small": Recipe(

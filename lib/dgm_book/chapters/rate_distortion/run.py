@@ -4,6 +4,7 @@
 """
 
 import functools
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +25,7 @@ from dgm.sampling import schedules
 from dgm.sampling.perception import Perception
 from dgm.train import TrainingState, fit
 from dgm.vae import gaussian_kl, reparameterise
-from dgm_book.chapters.rate_distortion import flow, models
+from dgm_book.chapters.rate_distortion import flow, models, rivals
 from dgm_book.chapters.rate_distortion import recipe as recipes
 from dgm_book.chapters.rate_distortion.models import Computed, Job, decoder, pictures
 from dgm_book.chapters.rate_distortion.models import context as context
@@ -90,6 +91,14 @@ def experiments(
         ("vae10", zero, "cost", cost),
         *((m, zero, "perception", perceived_curve) for m in recipes.PERCEIVED),
         ("flow", zero, "curve", flow.flow_curve),
+        *((m, zero, "references", rivals.linear_codes_and_codecs) for m in recipes.REFERRED),
+        ("vae2", zero, "best-prior", rivals.best_prior_curve),
+        ("vae10", zero, "flow", flow_curve),
+        *(
+            (m, zero, f"sent{beta:g}", rivals.sent_files, beta)
+            for m, betas in recipes.SENT.items()
+            for beta in betas
+        ),
     ]
     return {
         (job := Job(model, seed, profile, recipe), ending): functools.partial(compute, job, *more)
@@ -416,30 +425,51 @@ def perceived_curve(job: Job) -> Computed:
     return values, terms(measured) | measured.perception._asdict()
 
 
-def encoder_curve(job: Job) -> Computed:
-    """The variational upper bound: a Gaussian encoder for each beta, on the test images."""
+def encoders(job: Job) -> Iterator[tuple[nn.Module, torch.Generator]]:
+    """A Gaussian encoder at each beta, the same one trained further, with the noise's generator."""
     network, digits, device = decoder(job), job.recipe.digits, job.profile.device
-    betas, steps, n_samples = job.recipe.encoder
     x = models.training_images(job).to(device)
     with torch.random.fork_rng():
         torch.manual_seed(job.seed)
         encoder = mlp([x.shape[1], *digits.hidden, 2 * job.model.latent_dim]).to(device)
     generator = torch.Generator(device).manual_seed(job.seed)
     optimizer = torch.optim.Adam(encoder.parameters(), lr=digits.learning_rate)
-    picks = minibatches(len(x), digits.batch_size, job.seed)
-    test = test_images(job)[: job.recipe.coarse.n_images].to(device)
-    rows = []
-    for b, beta in enumerate(betas.tolist()):
+    picks, steps = minibatches(len(x), digits.batch_size, job.seed), job.recipe.encoder.steps
+    for b, beta in enumerate(job.recipe.encoder.betas.tolist()):
         # Warm start from the beta before.
         for i in range(b * steps, (b + 1) * steps):
             rate, distortion = encoder_terms(encoder, network, x[picks(i)], 1, generator)
             optimizer.zero_grad(set_to_none=True)
             (rate + beta * distortion).mean().backward()
             optimizer.step()
+        yield encoder, generator
+
+
+def encoder_curve(job: Job) -> Computed:
+    """The variational upper bound: a Gaussian encoder for each beta, on the test images."""
+    betas, _, n_samples = job.recipe.encoder
+    network, test = decoder(job), test_images(job)[: job.recipe.coarse.n_images]
+    test, rows = test.to(job.profile.device), []
+    for encoder, generator in encoders(job):
         with torch.no_grad():
             rows.append(encoder_terms(encoder, network, test, n_samples, generator))
     rate, distortion = (torch.stack(column).double() for column in zip(*rows, strict=True))
     return {}, {"beta": betas, "rate": rate, "distortion": distortion}
+
+
+def flow_curve(job: Job) -> Computed:
+    """A curve under a flow as the prior, which learned encodings of the training images."""
+    nearest = int((job.recipe.encoder.betas / recipes.PRIOR_BETA).log().abs().argmin())
+    encoder, generator = next(itertools.islice(encoders(job), nearest, None))
+    with torch.no_grad():
+        x = models.training_images(job).to(job.profile.device)
+        mu, logvar = encoder(x).chunk(2, 1)
+        codes = reparameterise(mu, logvar, generator)
+    flow = rivals.fit_flow(codes, job.recipe.flow_steps, job.seed)
+    values = {"encoder_beta": float(job.recipe.encoder.betas[nearest])}
+    betas = job.recipe.coarse.betas
+    sizes = job.recipe.coarse._replace(betas=betas[betas < 100.0])
+    return values, terms(anneal(job, sizes, prior=flow), "ess")
 
 
 def curve_at_encoder_betas(job: Job) -> Computed:
@@ -462,8 +492,11 @@ def encoder_terms(
 
 
 def verify(profile: Profile, n_images: int = 16) -> list[dict[str, Any]]:
-    """Recompute published curves of seed 0 on some of their images, with new random numbers."""
-    checks = []
+    """Recompute published curves of seed 0 on some of their images, with new random numbers.
+
+    What has no noise, linear codes and codecs and files, is recomputed as it was.
+    """
+    checks = rivals.verify(profile)
     for name in ("vae2", "vae10", "gan10", "aae10"):
         job = Job(name, 0, profile, RECIPES[profile.name])
         published = job.get("curve", functools.partial(curve, job)).tensors

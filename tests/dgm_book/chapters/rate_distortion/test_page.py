@@ -16,7 +16,7 @@ from dgm_book import __main__ as command
 from dgm_book import figures, jobs, profiles, results
 from dgm_book.chapters import all_claims
 from dgm_book.chapters.rate_distortion import chapter as summaries
-from dgm_book.chapters.rate_distortion import models, page, run
+from dgm_book.chapters.rate_distortion import models, page, rivals, run
 from dgm_book.chapters.rate_distortion.chapter import mean_and_error, mixture, summary
 from dgm_book.chapters.rate_distortion.recipe import MODELS, N_LIMITED, RECIPES
 from dgm_book.results import Result
@@ -76,6 +76,7 @@ def of_name(name):
         "features": {"floor": 8.0 * (model == "gan10") + 0.01 * seed},
         "seen": {"level": 0.1 * seed, "values": DROPPED},
         "unseen": {"level": level, "values": DROPPED},
+        "flow": {"level": -2.0, "ess": torch.full((5, N), 3.0), "values": {"encoder_beta": 10.0}},
     }.get(kind, {})
     if what == "perception":
         end = {"kernel": 2.0, "error": 0.1, "frechet": 3.0, "distortion": 70.0}
@@ -100,12 +101,39 @@ def of_name(name):
     elif what.startswith("blur"):
         blur = float(what[4:].split("-")[0])
         options = {"level": 4.0 * ("wide" in what), "floor": 3 * blur}
+    elif what == "references":
+        options = linear_codes_and_codecs()
+    elif what == "best-prior":
+        own = simulated("vae2-seed0-curve", level=0.5, spread=0.02).tensors
+        options = {f"own.{key}": own[key] for key in ("rate", "distortion", "log_z")}
+        options |= {"values": {"fitted": 60}}
+    elif what.startswith("sent"):
+        options = files(bits=17.0)
     elif what.startswith("again"):
         options = {"level": 1e-4 * int(what[5:])}
     result = simulated(name, **options)
     if model == "vae10-dropped" and damaged:
         result.tensors["log_z"][:, :2] -= 30.0
     return result
+
+
+def linear_codes_and_codecs():
+    """A Gaussian that costs ten times what the decoders do, and one codec."""
+    own = simulated("vae10-seed0-curve").tensors
+    tensors = {"rate": 10 * own["rate"][:, 0], "distortion": own["distortion"][:, 0]}
+    tensors |= {f"pca{k}.{key}": v for k in (2, 10, 100) for key, v in tensors.items()}
+    tensors |= {"JPEG.bytes": torch.tensor([90, 900])}
+    tensors |= {"JPEG.distortion": torch.tensor([[9.0] * N, [0.9] * N])}
+    return {"values": {"headers": {"JPEG": 9}, "n_images": N}, **tensors}
+
+
+def files(bits, missed=0.0):
+    """Files of a channel of 10 bits, for which theory says 18.46, in three seeds of candidates."""
+    wiggle = torch.linspace(-0.1, 0.1, 3)[:, None] + torch.zeros(3, N)
+    tensors = {"rate": torch.full((3, N), 10 * math.log(2)), "bytes": torch.full((3, N), bits / 8)}
+    tensors |= {"expected": torch.full((3, N), 30.0), "distortion": 30.0 + missed + wiggle}
+    values = {"beta": 0.25, "decoded_alike": N, "scarce": 0, "n_candidates": 4096}
+    return {"values": values, **tensors}
 
 
 def plan(profile, first_seed=0):
@@ -145,6 +173,41 @@ def test_damaged_models_see_less():
     labels = models.pictures("digits", "train").y
     assert whole - dropped == int(((labels == 4) | (labels == 9)).sum()) > 0
     assert first == N_LIMITED < whole
+
+
+class TestRivals:
+    @pytest.mark.parametrize("shape", [(8, 8), (3, 8, 8)])
+    def test_a_codec_is_measured_on_each_image(self, shape):
+        x = torch.rand(13, math.prod(shape), generator=torch.Generator().manual_seed(0))
+        x = (x * 255).round() / 255
+        data, error = rivals.through_codec(x, shape, "PNG", {})  # which loses nothing
+        assert data.startswith(b"\x89PNG")
+        assert float(error.max()) < 1e-10
+        flat = torch.full((1, len(x[0])), 0.5)
+        x[4] = 0.5  # a flat tile in a codec's block of 8 x 8 comes back as it is
+        coarse, error = rivals.through_codec(x, shape, "JPEG", {"quality": 5})
+        assert len(coarse) < len(data)
+        assert float(error[4]) < 0.05 * float(error.min(0).values + error.mean())
+        _, own = rivals.through_codec(flat, shape, "JPEG", {"quality": 95})
+        assert float(own) < len(flat[0]) * (2 / 255) ** 2
+
+    def test_a_flow_learns_what_it_is_shown(self):
+        codes = torch.randn(3000, 2, generator=torch.Generator().manual_seed(0))
+        codes = torch.stack([codes[:, 0], codes[:, 0].square() + 0.2 * codes[:, 1]], 1)
+        flow = rivals.fit_flow(codes[:2000], 300, 0)
+        mean, spread = codes.mean(0), codes.std(0)
+        gaussian = torch.distributions.Normal(mean, spread).log_prob(codes[2000:]).sum(1)
+        assert float((flow.log_prob(codes[2000:]) - gaussian).mean()) > 0.8
+
+    def test_the_best_prior_s_own_curve_is_the_quadrature(self, smoke):
+        chapter = page.chapter("smoke")
+        best, exact = (chapter.first(e, "vae2").tensors for e in ("best-prior", "truth"))
+        own, r = exact["log_z"], (exact["beta"] - best["beta"][0]).abs().argmin()
+        assert float(exact["beta"][r]) == pytest.approx(float(best["beta"][0]), rel=1e-6)
+        missed = best["own.log_z"][0].double() - own[r, : best["own.log_z"].shape[1]]
+        assert float(missed.abs().max()) < 0.01
+        identity = best["rate"] + best["beta"][:, None] * best["distortion"] + best["log_z"]
+        assert float(identity.abs().max()) < 1e-3
 
 
 class TestDamage:
@@ -204,6 +267,9 @@ class TestDamage:
 
 
 SLOW = {"curve": [1.3, 1.31, 1.3], "likelihood": [1.0] * 3}
+FLOW = {"values": {"encoder_beta": 10.0}}
+WORSE = {"values": {"fitted": 60}, "level": 1.0, "own.rate": torch.zeros(len(BETA), N)}
+WORSE |= {"own.log_z": simulated("vae2-seed0-curve").tensors["log_z"]}
 WIDE = {"beta": 1.0, "gap": 5.0, "standard_error": 0.1, "n_images": 4}
 
 
@@ -283,6 +349,11 @@ class TestClaims:
             ("families_differ", "aae10-seed1-curve", {"floor": -9.0}),
             ("colour_generators_differ", "dcgan10-vanilla-seed{}-curve", {"floor": 90.0}),
             ("deep_beats_shallow", "gan10-shallow-seed{}-curve", {"floor": 14.0}),
+            ("a_decoder_beats_linear_codes", "vae10-seed{}-curve", {"dimension": 99}),
+            ("a_better_prior_costs_no_more", "vae2-seed0-best-prior", WORSE),
+            ("a_flow_lowers_the_rate", "vae10-seed0-flow", {"level": 1.0, **FLOW}),
+            ("files_are_as_long_as_theory_says", "vae2-seed0-sent0.25", files(bits=24.0)),
+            ("files_bring_what_was_promised", "vae10-seed0-sent0.25", files(17.0, missed=3.0)),
         ],
     )
     def test_a_verdict_turns_with_its_result(self, small, key, name, changes):
@@ -363,7 +434,20 @@ class TestSmoke:
             assert 2 <= len(curve["beta"]) == len(curve["rate_error"]) <= 17
             ess = chapter.first("curve", curve["model"]).tensors["ess"].mean(1)
             assert bool((ess[2 : len(curve["beta"])] >= 2).all())
-        drawn = [page.panels, page.slopes, page.failures, page.other_bounds, page.gaps, page.health]
+        assert len(page.files(chapter)) == 3
+        sent = chapter.first("sent0.25", "vae2")
+        assert sent.values["decoded_alike"] == sent.tensors["bytes"].shape[1] == 12
+        assert sent.values["bytes_on_disk"] == int(sent.tensors["bytes"][0].sum())
+        drawn = [
+            page.rivals,
+            page.priors,
+            page.panels,
+            page.slopes,
+            page.failures,
+            page.other_bounds,
+            page.gaps,
+            page.health,
+        ]
         panels = [page.in_colour(chapter)[1], page.missed(chapter, "vae2")]
         for panel in (*panels, *(show(chapter) for show in drawn)):
             assert "nan" not in figures.curves(panel, "").alt
