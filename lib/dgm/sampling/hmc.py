@@ -144,6 +144,18 @@ def _metropolis_step(
     step = step_size.to(momentum.dtype)
     step = step[:, None] if step.ndim == 1 else step
     proposal, final_momentum = leapfrog(target, state, momentum, beta, step, n_leapfrog, force)
+    return accept(state, momentum, proposal, final_momentum, beta, uniform)
+
+
+def accept(
+    state: HMCState,
+    momentum: Tensor,
+    proposal: HMCState,
+    final_momentum: Tensor,
+    beta: float | Tensor,
+    uniform: Tensor,
+) -> Transition:
+    """Equation (2): the proposal where a uniform number (C,) is below its probability."""
     log_ratio = hamiltonian(state, momentum, beta) - hamiltonian(proposal, final_momentum, beta)
     acceptance = log_ratio.clamp(max=0.0).exp().nan_to_num(0.0)
     accepted = uniform < acceptance
