@@ -191,9 +191,10 @@ class DecoderTarget:
         if compile and self.force_precision == "tf32":
             raise ValueError('compile=True cannot have force_precision="tf32": use "bfloat16"')
         options = {"n_leapfrog": n_leapfrog, "force": self.force, "jitter": jitter}
-        metropolis = CompiledMetropolis(self.x.device) if compile else None
         if self.perceptron is not None:
             metropolis = self.perceptron.metropolis
+        else:
+            metropolis = CompiledMetropolis(self.x.device) if compile else None
         return partial(transition, metropolis=metropolis, **options)
 
     def _gradient(self, position: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ BLOCK_ROWS, BLOCK_WORK = 128, 1e7
 LOW_PRECISION_WEIGHTS, LOW_PRECISION_WORK = 16_384, 2e6
 
 _ATEN = torch.ops.aten
-_MINUS_ONE = torch.tensor(-1.0)
+_MINUS_ONE = torch.tensor(-1.0, device="cpu")
 
 
 def _tanh(h: Tensor, out: Tensor) -> None:
