@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from dgm.sampling.decoder_checks import Decoder
 from dgm.sampling.hmc import HMCState, Target, Transition, accept, standard_normal_energy
 
-# A block has at least these rows and floating-point operations of a forward pass.
-BLOCK_ROWS, BLOCK_WORK = 128, 1e7
+# A block has about these rows, and no fewer floating-point operations of a forward pass.
+BLOCK_ROWS, BLOCK_WORK = 256, 1e7
 # Products in bfloat16 pay from here on: weights, and floating-point operations of a forward pass.
-LOW_PRECISION_WEIGHTS, LOW_PRECISION_WORK = 16_384, 2e6
+LOW_PRECISION_WEIGHTS, LOW_PRECISION_WORK = 16_384, 1e7
 
 _ATEN = torch.ops.aten
 _MINUS_ONE = torch.tensor(-1.0, device="cpu")
@@ -218,14 +218,14 @@ class Perceptron:
 
     def metropolis(
         self,
-        target: Target,  # noqa: ARG002 (the same as this)
+        target: Target,
         state: HMCState,
         beta: float,
         step_size: Tensor,
         n_leapfrog: int,
         momentum: Tensor,
         uniform: Tensor,
-        force: Any = None,  # noqa: ARG002
+        force: Any = None,
     ) -> Transition:
         """`dgm.sampling.hmc.metropolis_step` with a standard normal prior, equation (2)."""
         step = step_size.to(momentum.dtype)
@@ -295,8 +295,8 @@ class Perceptron:
         """Rows and images of each block: whole chains of all images, or images of one chain."""
         n_images, n_chains = len(self.x), n_rows // len(self.x)
         work = n_rows * sum(2 * layer.weight.numel() for layer in self.layers)
-        n_blocks = int(max(1, min(n_rows / BLOCK_ROWS, work / BLOCK_WORK)))
-        n_blocks += n_blocks % 2 if n_blocks > 1 else 0  # for two threads
+        n_blocks = max(1, round(min(n_rows / BLOCK_ROWS, work / BLOCK_WORK)))
+        n_blocks -= n_blocks % 2 if n_blocks > 1 else 0  # for two threads
         if n_blocks <= n_chains:
             ends = [i * n_chains // n_blocks * n_images for i in range(n_blocks + 1)]
             return [(slice(*ends), slice(None)) for ends in pairwise(ends)]
