@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from dgm.sampling.decoder_checks import Decoder
 from dgm.sampling.hmc import HMCState, Target, Transition, accept, standard_normal_energy
 
-# A block has about these rows, and no fewer floating-point operations of a forward pass.
-BLOCK_ROWS, BLOCK_WORK = 256, 1e7
+# A block has about these rows, and no fewer floating-point operations of a forward pass; from some
+# operations on there are two of any size.
+BLOCK_ROWS, BLOCK_WORK, WORTH_SHARING = 256, 1e7, 4e8
 # Products in bfloat16 pay from here on: weights, and floating-point operations of a forward pass.
 LOW_PRECISION_WEIGHTS, LOW_PRECISION_WORK = 16_384, 1e7
 
@@ -269,7 +270,7 @@ class Perceptron:
         """run(rows, their images, buffers) for all blocks of rows, shared among the threads."""
         n_threads, blocks = torch.get_num_threads(), self._blocks(n_rows)
 
-        def one(block: tuple[slice, slice]) -> None:
+        def run_block(block: tuple[slice, slice]) -> None:
             rows = block[0].stop - block[0].start
             try:
                 work = self.spare[rows].pop()
@@ -284,10 +285,10 @@ class Perceptron:
             torch.set_num_threads(1)  # also for the threads below
             if self.n_threads == 1 or len(blocks) == 1:
                 for block in blocks:
-                    one(block)
+                    run_block(block)
                 return
             self.pool = self.pool or ThreadPoolExecutor(self.n_threads)
-            deque(self.pool.map(one, blocks), maxlen=0)
+            deque(self.pool.map(run_block, blocks), maxlen=0)
         finally:
             torch.set_num_threads(n_threads)
 
@@ -297,6 +298,7 @@ class Perceptron:
         work = n_rows * sum(2 * layer.weight.numel() for layer in self.layers)
         n_blocks = max(1, round(min(n_rows / BLOCK_ROWS, work / BLOCK_WORK)))
         n_blocks -= n_blocks % 2 if n_blocks > 1 else 0  # for two threads
+        n_blocks = max(n_blocks, 1 + (work >= WORTH_SHARING and n_rows > 1))
         if n_blocks <= n_chains:
             ends = [i * n_chains // n_blocks * n_images for i in range(n_blocks + 1)]
             return [(slice(*ends), slice(None)) for ends in pairwise(ends)]
