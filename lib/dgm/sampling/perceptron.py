@@ -79,11 +79,11 @@ class Affine(NamedTuple):
 
 def plain_layers(decoder: nn.Module) -> list[Affine] | None:
     """The layers of a decoder that is a plain perceptron on a CPU, of one dtype; else None."""
-    if isinstance(decoder, Decoder):
-        decoder = decoder.given if decoder.code_dtype is None else decoder
+    plain = isinstance(decoder, Decoder) and decoder.code_dtype is None
+    network: Any = decoder.given if plain else decoder
     layers: list[Affine] = []
     shaped = False  # into an image, after the last affine layer
-    for module in _modules(decoder):
+    for module in _modules(network):
         kind = type(module)
         if not isinstance(module, nn.Module) or _is_changed(module):
             return None
