@@ -30,6 +30,7 @@ from dgm.sampling.hmc import HMCState, Target, Transition, accept, standard_norm
 # operations on there are two of any size.
 BLOCK_ROWS, BLOCK_WORK, WORTH_SHARING = 256, 1e7, 4e8
 # Products in bfloat16 pay from here on: weights, and floating-point operations of a forward pass.
+NARROW = 32
 LOW_PRECISION_WEIGHTS, LOW_PRECISION_WORK = 16_384, 1e7
 
 _ATEN = torch.ops.aten
@@ -124,15 +125,20 @@ def _modules(module: Any) -> Iterator[Any]:
         yield module
 
 
+def _buffer(like: Tensor, rows: int, width: int) -> Tensor:
+    """(R, width), by columns where narrow, since products are faster there."""
+    return like.new_empty(width, rows).t() if width <= NARROW else like.new_empty(rows, width)
+
+
 class _Layer:
     """One layer's forward and backward pass of R rows, in buffers of its own."""
 
     def __init__(self, affine: Affine, rows: int, wide: torch.dtype | None = None) -> None:
         self.weight, self.bias, activation = affine
-        (n_out, n_in), new = self.weight.shape, self.weight.new_empty
         self.transposed = self.weight.t()
-        self.hidden = self.output = new(rows, n_out)
-        self.below = new(rows, n_in)
+        n_out, n_in = self.weight.shape
+        self.hidden = self.output = _buffer(self.weight, rows, n_out)
+        self.below = _buffer(self.weight, rows, n_in)
         self.cast = None if wide is None else torch.empty_like(self.below)
         self.wide = self.below if wide is None else self.below.to(wide)
         self.forward_step = self.backward_step = None
@@ -164,7 +170,7 @@ class _Layer:
 class _Pass:
     """All layers on R rows; low: bfloat16 but for the first, as codes are narrow against it."""
 
-    def __init__(self, layers: Sequence[Affine], rows: int, low: bool) -> None:
+    def __init__(self, layers: Sequence[Affine], rows: int, n_images: int, low: bool) -> None:
         self.layers = []
         for i, (weight, bias, activation) in enumerate(layers):
             wide = weight.dtype if low and i == 1 else None
@@ -172,12 +178,14 @@ class _Pass:
                 weight, bias = weight.bfloat16(), bias.bfloat16()
             self.layers.append(_Layer(Affine(weight, bias, activation), rows, wide))
         self.slope = torch.empty_like(self.layers[-1].output)
+        self.difference = self.slope.unflatten(0, (-1, n_images))
+        self.images = self.layers[-1].output.unflatten(0, (-1, n_images))
 
     def residual(self, z: Tensor, x: Tensor) -> Tensor:
         """Outputs of codes (R, D) minus images (N, P), (R, P)."""
         for layer in self.layers:
             z = layer.forward(z)
-        torch.sub(z.view(-1, *x.shape), x, out=self.slope.view(-1, *x.shape))
+        torch.sub(self.images, x, out=self.difference)
         return self.slope
 
     def gradient(self, slope: Tensor) -> Tensor:
@@ -200,11 +208,12 @@ class Perceptron:
     def __init__(
         self, layers: Sequence[Affine], x: Tensor, low_precision: bool, n_threads: int
     ) -> None:
-        self.layers, self.x = layers, x
+        self.layers = layers
         self.low = low_precision and len(layers) > 1
-        self.low_x = x.bfloat16() if self.low else x
+        self.x = _buffer(x, *x.shape).copy_(x)
+        self.low_x = self.x.bfloat16() if self.low else self.x
         self.n_threads, self.pool = n_threads, None
-        self.spare: dict[int, list[_Workspace]] = defaultdict(list)
+        self.spare: dict[tuple[int, int], list[_Workspace]] = defaultdict(list)
 
     def evaluate(self, position: Tensor) -> tuple[Tensor, Tensor]:
         """The energy (C,), float64, and its gradient (C, D) at positions (C, D)."""
@@ -271,15 +280,15 @@ class Perceptron:
         n_threads, blocks = torch.get_num_threads(), self._blocks(n_rows)
 
         def run_block(block: tuple[slice, slice]) -> None:
-            rows = block[0].stop - block[0].start
+            size = block[0].stop - block[0].start, block[1].stop - block[1].start
             try:
-                work = self.spare[rows].pop()
+                work = self.spare[size].pop()
             except IndexError:
-                full = _Pass(self.layers, rows, False)
-                work = _Workspace(full, _Pass(self.layers, rows, True) if self.low else full)
+                full = _Pass(self.layers, *size, low=False)
+                work = _Workspace(full, _Pass(self.layers, *size, low=True) if self.low else full)
             with torch.no_grad():
                 run(*block, work)
-            self.spare[rows].append(work)
+            self.spare[size].append(work)
 
         try:
             torch.set_num_threads(1)  # also for the threads below
@@ -301,7 +310,7 @@ class Perceptron:
         n_blocks = max(n_blocks, 1 + (work >= WORTH_SHARING and n_rows > 1))
         if n_blocks <= n_chains:
             ends = [i * n_chains // n_blocks * n_images for i in range(n_blocks + 1)]
-            return [(slice(*ends), slice(None)) for ends in pairwise(ends)]
+            return [(slice(*ends), slice(0, n_images)) for ends in pairwise(ends)]
         n_parts = min(n_images, -(-n_blocks // n_chains))
         parts = list(pairwise(i * n_images // n_parts for i in range(n_parts + 1)))
         chains = range(0, n_rows, n_images)
