@@ -32,6 +32,7 @@ class Decoder(nn.Module):
         if owner is not given and isinstance(owner, nn.Module):
             self.owner = owner  # so that its weights are seen, converted and copied
         self.code_dtype: torch.dtype | None = None  # of a decoder in half precision
+        self.n_threads: int | None = None  # that a run may share its rows among
 
     def forward(self, codes: Tensor) -> Tensor:
         """Images (C, ...) of codes (C, D); ValueError unless one output is a tensor."""

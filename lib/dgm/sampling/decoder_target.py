@@ -19,10 +19,11 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from dgm.precision import mixed_precision_dtype
+from dgm.precision import has_bfloat16_units
 from dgm.sampling import decoder_checks as checks
 from dgm.sampling.annealing import AnnealingState, Kernel
 from dgm.sampling.hmc import CompiledMetropolis, HMCState, Randomness, transition, vjp
+from dgm.sampling.perceptron import Affine, Perceptron, gains_from_bfloat16, plain_layers
 from dgm.sampling.priors import CodeSpace
 
 Distortion = Callable[[Tensor, Tensor], Tensor]
@@ -67,9 +68,14 @@ class DecoderTarget:
         self.codes, self.prior_energy = self.space.codes, self.space.energy
         self.shape = (n_chains * len(x), self.space.dim)
         self.force_precision, self.low_precision_decoder = force_precision, decoder
+        self.perceptron: Perceptron | None = None
+        layers = plain_layers(decoder) if prior is None and self.distance is None else None
         if force_precision == "auto":
-            self.force_precision = "bfloat16" if self._is_large_on_a_gpu() else "same"
-        if self.force_precision == "bfloat16":
+            self.force_precision = "bfloat16" if self._is_large(layers) else "same"
+        if layers and x.device.type == "cpu" and layers[0].weight.dtype == x.dtype:
+            n_threads = getattr(decoder, "n_threads", None) or torch.get_num_threads()
+            self.perceptron = Perceptron(layers, x, self.force_precision == "bfloat16", n_threads)
+        elif self.force_precision == "bfloat16":
             try:
                 tried = self.codes(self._fixed_positions(2))
                 self.low_precision_decoder = _low_precision_copy(decoder, tried)
@@ -78,12 +84,14 @@ class DecoderTarget:
                     raise
                 self.force_precision = "same"
 
-    def _is_large_on_a_gpu(self) -> bool:
-        """Whether "auto" takes bfloat16; never on a CPU, so that all CPUs give the same numbers."""
-        if not self.x.is_cuda or not mixed_precision_dtype(self.x.device):
+    def _is_large(self, layers: Sequence[Affine] | None) -> bool:
+        """Whether "auto" takes bfloat16: by the device and the size, on a CPU for perceptrons."""
+        if self.x.dtype != torch.float32 or not has_bfloat16_units(self.x.device):
             return False
+        if not self.x.is_cuda:
+            return layers is not None and gains_from_bfloat16(layers, self.shape[0])
         work = _flops(self.decoder, self.codes(self._fixed_positions(1))) * self.shape[0]
-        return self.x.dtype == torch.float32 and work >= LARGE_WORK
+        return work >= LARGE_WORK
 
     def sample_prior(self, generator: Randomness) -> Tensor:
         """A position per chain, (C, K)."""
@@ -163,7 +171,9 @@ class DecoderTarget:
     def __call__(self, position: Tensor) -> HMCState:
         """Energies in full precision, and the forces, at C positions."""
         prior, prior_gradient = self.prior_energy(position)
-        if self.force_precision == "same":
+        if self.perceptron is not None:
+            energy, gradient = self.perceptron.evaluate(position)
+        elif self.force_precision == "same":
             value, gradient = self._vjp(self.decoder, position)
             energy = self._energy(value) if self.distance is None else value.double()
         else:
@@ -181,10 +191,15 @@ class DecoderTarget:
         if compile and self.force_precision == "tf32":
             raise ValueError('compile=True cannot have force_precision="tf32": use "bfloat16"')
         options = {"n_leapfrog": n_leapfrog, "force": self.force, "jitter": jitter}
-        metropolis = CompiledMetropolis(self.x.device) if compile else None
+        if self.perceptron is not None:
+            metropolis = self.perceptron.metropolis
+        else:
+            metropolis = CompiledMetropolis(self.x.device) if compile else None
         return partial(transition, metropolis=metropolis, **options)
 
     def _gradient(self, position: Tensor) -> Tensor:
+        if self.perceptron is not None:
+            return self.perceptron.evaluate(position)[1]
         with tf32(allowed=True) if self.force_precision == "tf32" else contextlib.nullcontext():
             return self._vjp(self.low_precision_decoder, position)[1]
 
@@ -326,7 +341,7 @@ def prepared(
         changed = (device, dtype) != (first.device, first.dtype)
         if changed or any(t.is_inference() for t in tensors):  # which autograd refuses
             network = checks.copied(network).to(device, dtype)
-        network.code_dtype = half
+        network.code_dtype, network.n_threads = half, n_threads
         modes = [(m, m.training) for m in network.modules() if hasattr(m, "training")]
         try:
             network.eval()

@@ -14,6 +14,7 @@ every temperature, and is never evaluated twice.
 """
 
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import torch
@@ -144,6 +145,18 @@ def _metropolis_step(
     step = step_size.to(momentum.dtype)
     step = step[:, None] if step.ndim == 1 else step
     proposal, final_momentum = leapfrog(target, state, momentum, beta, step, n_leapfrog, force)
+    return accept(state, momentum, proposal, final_momentum, beta, uniform)
+
+
+def accept(
+    state: HMCState,
+    momentum: Tensor,
+    proposal: HMCState,
+    final_momentum: Tensor,
+    beta: float | Tensor,
+    uniform: Tensor,
+) -> Transition:
+    """Equation (2): the proposal where a uniform number (C,) is below its probability."""
     log_ratio = hamiltonian(state, momentum, beta) - hamiltonian(proposal, final_momentum, beta)
     acceptance = log_ratio.clamp(max=0.0).exp().nan_to_num(0.0)
     accepted = uniform < acceptance
@@ -161,7 +174,10 @@ class CompiledMetropolis:
         self.cuda = device.type == "cuda"
         self.beta = torch.zeros((), dtype=torch.float64, device=device)
         mode = "reduce-overhead" if self.cuda else None
-        self.graph = torch.compile(_metropolis_step, fullgraph=True, dynamic=False, mode=mode)
+        # A code of its own, since torch.compile counts what it compiles of each and stops at eight.
+        step = FunctionType(_metropolis_step.__code__.replace(), globals(), "step")
+        step.__defaults__ = _metropolis_step.__defaults__
+        self.graph = torch.compile(step, fullgraph=True, dynamic=False, mode=mode)
 
     @torch.no_grad()
     def __call__(self, target: Target, state: HMCState, beta: float, *arguments: Any) -> Transition:

@@ -28,13 +28,16 @@ class SamplerOptions(NamedTuple):
     """How the chains move, which changes their time and scatter, never what they estimate."""
 
     # Of forces alone: "same" as the decoder's, "bfloat16" from a copy of it, "tf32" on a CUDA
-    # device; "auto" is bfloat16 on a CUDA device where the work is large, else the same.
+    # device; "auto" is bfloat16 where the device computes in it and the work is large (on a CPU
+    # with AVX-512 BF16 or AMX, for plain perceptrons), else the same: never by timing.
     force_precision: str = "auto"
     # Equal steps in asinh(beta / scale), "adaptive" ones in thermodynamic length, or the "sigmoid".
     schedule: str = "default"
     mass: str = "unit"  # or "diagonal": a step size per axis, from the spread of the pilot's chains
     jitter: float = 0.4  # of step sizes, by random factors from 1 - jitter to 1 + jitter
-    compile: bool = False  # transitions by torch.compile, a minute at the start; needs a compiler
+    # Transitions by torch.compile, a minute at the start; needs a compiler. A plain perceptron on a
+    # CPU has its own derivative instead, at once.
+    compile: bool = False
     scale: float | None = None  # beta at which the data begin to matter; None estimates it
 
 

@@ -97,8 +97,8 @@ def test_a_backends_setting_still_governs_afterwards():
 def test_automatic_forces_follow_the_device_and_the_work_alone(monkeypatch):
     decoder, x = torch.nn.Linear(2, 4), torch.zeros(3, 4)
     target = DecoderTarget(decoder, x, 2, 1000, force_precision="auto")
-    assert target.force_precision == "same"  # on a CPU always
-    monkeypatch.setattr(DecoderTarget, "_is_large_on_a_gpu", lambda _: True)
+    assert target.force_precision == "same"  # small
+    monkeypatch.setattr(DecoderTarget, "_is_large", lambda *_: True)
     target = DecoderTarget(decoder, x, 2, 4, force_precision="auto")
     assert target.force_precision == "bfloat16"
     decoder = Decoder(lambda z: z @ torch.ones(2, 4))
@@ -153,7 +153,7 @@ def test_compiled_transitions_are_the_eager_ones(device):
     if device == "cpu" and not shutil.which("g++"):
         pytest.skip("torch.compile needs g++ on a CPU")
     torch.manual_seed(0)
-    decoder = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 3)).double().to(device)
+    decoder = nn.Sequential(nn.Linear(2, 4), nn.ELU(), nn.Linear(4, 3)).double().to(device)
     x = torch.rand(2, 3, dtype=torch.float64, device=device)
     target, runs = DecoderTarget(decoder, x, 2, 4), []
     size = torch.full((2,), 0.3, dtype=torch.float64, device=device)
