@@ -1,8 +1,6 @@
 """Which precision a device gets: bfloat16 products where it computes in them, float32 elsewhere."""
 
-import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -18,21 +16,6 @@ def mixed_precision_dtype(device: Device) -> torch.dtype | None:
     device = torch.device(device)
     cuda = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     return torch.bfloat16 if cuda or device.type == "cpu" else None
-
-
-def has_bfloat16_units(device: Device) -> bool:
-    """Whether products are faster in bfloat16: such a GPU, or a CPU with AVX-512 BF16 or AMX."""
-    if torch.device(device).type != "cpu":
-        return mixed_precision_dtype(device) is not None
-    return torch.backends.mkldnn.is_available() and bool({"avx512_bf16", "amx_bf16"} & _cpu_flags())
-
-
-@functools.cache
-def _cpu_flags() -> set[str]:
-    try:
-        return set(Path("/proc/cpuinfo").read_text(errors="replace").split())
-    except OSError:
-        return set()
 
 
 def autocast(device: Device, enabled: bool = True) -> torch.autocast:

@@ -19,11 +19,16 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from dgm.precision import has_bfloat16_units
 from dgm.sampling import decoder_checks as checks
 from dgm.sampling.annealing import AnnealingState, Kernel
 from dgm.sampling.hmc import CompiledMetropolis, HMCState, Randomness, transition, vjp
-from dgm.sampling.perceptron import Affine, Perceptron, gains_from_bfloat16, plain_layers
+from dgm.sampling.perceptron import (
+    Affine,
+    Perceptron,
+    gains_from_bfloat16,
+    has_bfloat16_units,
+    plain_layers,
+)
 from dgm.sampling.priors import CodeSpace
 
 Distortion = Callable[[Tensor, Tensor], Tensor]
