@@ -16,9 +16,13 @@ LIBRARY = ROOT / "lib"
 @pytest.mark.parametrize(
     ("folder", "reached", "planned"),
     [
-        ("lib/dgm", 9_400, 8_000),  # 1,380 of them steer three attributes, beside the older model
-        ("lib/dgm_book", 13_800, 10_500),  # 2,600 train, read, rank and score rewriters
-        ("tests", 26_100, 21_000),  # 1,700 of rewriters, 950 independent of the library
+        # 1,460 of them steer three attributes, beside the older model; 1,730 came with the curve's
+        # rivals: files of others' decoders and the report, a code, references, perceptrons' forces.
+        ("lib/dgm", 11_170, 8_000),
+        # 2,800 train, read, rank and score rewriters; 1,000 came with chapter 1's rivals, the
+        # claims' plots and chapter 6's series.
+        ("lib/dgm_book", 15_380, 10_500),
+        ("tests", 28_050, 21_000),  # 1,900 of rewriters, 950 independent of the library
     ],
 )
 def test_lines_of_a_folder(folder, reached, planned):
@@ -41,8 +45,8 @@ def test_functions_can_be_seen_whole():
 
 
 def test_public_names_of_the_library():
-    # The plan's 350, and what steers, reads and copies sentences.
-    assert len(code_size.public_names(LIBRARY / "dgm")) <= 390
+    # The plan's 350; what steers, reads and copies sentences; and the curve's rivals.
+    assert len(code_size.public_names(LIBRARY / "dgm")) <= 436
 
 
 def test_names_say_what_a_thing_is():
