@@ -26,7 +26,7 @@ FLOORS = [
     {"dgm.sampling", "dgm.nets", "dgm.data", "dgm.train", "dgm.feature_distance"}
     | {"dgm.kernel_distance", "dgm.coding"},
     {"dgm.papers", "dgm.clauses", "dgm.steering", "dgm.simplex_steering"},
-    {"dgm.evaluate"},
+    {"dgm.evaluate", "dgm.slider"},
     {"dgm_book.profiles", "dgm_book.code_hash", "dgm_book.statistics", "dgm_book.claims"}
     | {"dgm_book.hand_score", "dgm_book.forest"},
     {"dgm_book.results", "dgm_book.verification", "dgm_book.figures", "dgm_book.widgets"},
