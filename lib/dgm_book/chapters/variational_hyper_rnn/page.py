@@ -144,7 +144,7 @@ def others(chapter: Chapter) -> Table:
         counts = " / ".join(f"{n:,}" for n in _trainable(models, *pair))
         line = chapter.memoryless(dataset)
         cells.append(format_number(line) if line else "in the claims")
-        gaps = [format_interval(difference(models, *pair, metric)) for metric in METRICS]
+        gaps = [format_interval(difference(models, pair[0], pair[1], metric)) for metric in METRICS]
         seeds = str(len(models[pair[0]]))
         rows.append([plan.NAMES[dataset], counts, *cells, *gaps, seeds])
     gap_heads = [f"VHRNN minus VRNN, {label}" for label in chapter.evaluations]

@@ -162,7 +162,8 @@ _SEEDS: dict[tuple[str, str], int | None] = {
     **{("jsb", model): 1 for model in TABLE_TWO},
     **{(name, m): 1 for (name, _), models in ABLATIONS.items() if name == "jsb" for m in models},
     **{("piano-midi", model): 1 for model in ROLLS},
-    **{("stocks", model): None for model in PAIR["stocks"]},
+    **{("stocks", model): 5 for model in PAIR["stocks"]},
+    **{("exchange-rates", model): 1 for model in PAIR["exchange-rates"]},
 }
 _ALL_SEEDS = _SEEDS | {
     ("switching-long", "VRNN 6 linear"): None,

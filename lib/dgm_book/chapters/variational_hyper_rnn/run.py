@@ -359,7 +359,7 @@ def probe(profile: profiles.Profile, model: str, seed: int, recipe: Recipe) -> R
         net = reread(result(profile, dataset, model, seed, recipe), dataset, model, recipe)
         data = _probe_data(recipe)
         parts = [(probes.features(net, x.observations, seed + i), x) for i, x in enumerate(data)]
-        values = {"accuracy": probes.accuracies(*parts, _probe_steps(recipe))}
+        values = {"accuracy": probes.accuracies(parts[0], parts[1], _probe_steps(recipe))}
         asked = data[1]
         by_step = probes.step_likelihoods(net, asked.observations, PROBE_PARTICLES, seed)
         return values | {"by_step": _medians(by_step, asked, recipe)}, {}
@@ -403,9 +403,10 @@ def walk_values(dataset: str, recipe: Recipe) -> dict[str, Any]:
     values, freedom = torch.zeros(test.x.shape[:2], dtype=torch.float64), []
     for i in range(test.x.shape[-1]):
         known, asked = (_inside(part)[..., i] for part in (train, test))
-        law = stats.t(*stats.t.fit(train.x[..., i][known].double().numpy()))
-        values[asked] += torch.from_numpy(law.logpdf(test.x[..., i][asked].double().numpy()))
-        freedom.append(law.args[0])
+        law = stats.t.fit(train.x[..., i][known].double().numpy())
+        x = test.x[..., i][asked].double().numpy()
+        values[asked] += torch.from_numpy(stats.t.logpdf(x, *law))
+        freedom.append(law[0])
     totals = values.sum(1) + test.scaling
     by_sequence = _short(totals / test.lengths)
     freedom = _short(torch.tensor(freedom))
