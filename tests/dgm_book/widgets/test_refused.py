@@ -134,7 +134,7 @@ BAD = {  # of a widget, or of an item of one of its arguments, which is a list u
         ({"references": {"a": ([1, 2], [1, 2, 3])}}, "a: rate has shape"),
         ({"marks": {"a": ([0, 2], [1, 2])}}, "least distortion of 'a'=0.0"),
         ({"targets": np.zeros((2, 4, 4))}, "number of targets=2: want 3"),
-        ({"targets": np.full((3, 4, 4), 9)}, "largest of targets=9.0"),
+        ({"targets": np.full((3, 4, 4), 9)}, "of targets=9.0: want 0 to 1"),
     ],
     ("RateDistortionExplorer", "curves", small.curve): [
         ({"beta": np.ones(5)}, "ascending"),
