@@ -22,15 +22,17 @@ def sound(name, latent, floor, betas=25, **changes):
     return small.curve(name, latent, betas, **options | changes)
 
 
-def explorer():
-    """An explorer of two families, of which the page has two decoders."""
+def explorer(**changes):
+    """An explorer of two families; the page has no decoder of one curve."""
     curves = [sound("vae3", 3, 8, family="VAE", latent_dim=3)]
     curves.append(sound("vae2", 2, 15, family="VAE", latent_dim=2))
     for latent in (3, 100):  # at other betas
-        bare = sound(f"gan{latent}", latent, 20, family="GAN", latent_dim=latent)
-        del bare["codes"]
-        curves.append({k: v[3:] if isinstance(v, np.ndarray) else v for k, v in bare.items()})
-    return small.explorer(curves=curves, beta_index=12)
+        gan = sound(f"gan{latent}", latent, 20, family="GAN", latent_dim=latent)
+        curves.append({k: v[3:] if isinstance(v, np.ndarray) else v for k, v in gan.items()})
+    del curves[-1]["codes"]
+    models = {f"{name}{n}": small.network(n, 16, 8, n) for name, n in (("vae", 2), ("vae", 3))}
+    weights = small.page_weights(models=models | {"gan3": small.network(3, 16, 8, 9)}, golden={})
+    return small.explorer(weights=weights, curves=curves, beta_index=12, **changes)
 
 
 def tangent_slider(tab):
@@ -82,7 +84,8 @@ def test_family_and_latent_size_are_chosen_at_the_same_beta(opened):
     first = value.inner_text(), tab.pictures()
     names = page.locator("svg text[class*=dgm-strong]")
     assert "VAE 3" in names.all_text_contents()
-    assert page.get_by_label("100", exact=True).is_disabled()
+    assert page.get_by_label("100", exact=True).count() == 0  # drawn, without pictures
+    assert "GAN 100" in page.locator("svg text.dgm-halo").all_text_contents()
     page.get_by_label("2", exact=True).check()
     tab.settle()
     assert "VAE 2" in names.all_text_contents()
@@ -92,12 +95,53 @@ def test_family_and_latent_size_are_chosen_at_the_same_beta(opened):
     assert "GAN 3" in names.all_text_contents()  # the nearest to two
     assert value.inner_text() == first[0]
     assert page.get_by_label("2", exact=True).is_disabled()
-    caption = page.locator("figcaption").inner_text()
-    assert caption.startswith("This page carries the curve of GAN 3, not its decoder")
-    assert page.locator("canvas").is_hidden()
     tab.button("Reset").click()
     tab.settle()
     assert (value.inner_text(), tab.pictures()) == first
+
+
+TILES = """() => {
+  const canvas = document.querySelector(".dgm canvas");
+  const wide = (canvas.width + 24) / 3;  // of a pair with its gaps
+  return [0, 1].map(side => [...canvas.getContext("2d")
+    .getImageData(side * wide / 2, 0, wide / 2 - 24, canvas.height).data].join());
+}"""
+
+
+def test_the_target_stays_beside_the_sample_which_the_slider_changes(opened):
+    tab = opened(explorer(targets=np.random.default_rng(0).uniform(size=(3, 4, 4))))
+    before = tab.page.evaluate(TILES)
+    assert "the image x itself" in tab.page.locator("figcaption").inner_text()
+    tangent_slider(tab).press("ArrowRight")
+    tab.settle()
+    after = tab.page.evaluate(TILES)
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+    page = opened(explorer()).page
+    assert "x as VAE 3 decodes it" in page.locator("figcaption").inner_text()
+
+
+def test_references_have_names_inside_the_plot_and_go_by_a_checkbox(opened):
+    tab = opened(explorer())
+    page = tab.page
+    names = page.locator(".dgm-picture svg text[font-style=italic]")
+    assert names.all_text_contents() == ["Gaussian", "codec"]
+    scale = page.locator(".dgm-picture svg text[text-anchor=end]")
+    before = scale.all_text_contents()
+    page.get_by_label("logarithmic R axis").press("Space")
+    tab.settle()
+    assert scale.all_text_contents() != before
+    plot = page.locator(".dgm-picture svg").bounding_box()
+    for box in (name.bounding_box() for name in names.all()):
+        assert plot["x"] <= box["x"] <= plot["x"] + plot["width"] - box["width"]
+        assert plot["y"] <= box["y"] <= plot["y"] + plot["height"] - box["height"]
+    dot = numbers(page.locator(".dgm-rd-dot").get_attribute("transform"))
+    line = page.locator(".dgm-picture .dgm-chosen .dgm-rd-line").get_attribute("d")
+    np.testing.assert_allclose(dot, numbers(line).reshape(-1, 2)[12], atol=1e-6)
+    page.get_by_label("reference lines").press("Space")
+    tab.settle()
+    assert not any(name.is_visible() for name in names.all())
+    assert page.locator(".dgm-rd-reference").first.is_hidden()
 
 
 def test_on_the_logarithmic_axis_the_dot_and_the_tangent_stay_on_the_curve(opened):

@@ -57,7 +57,8 @@ def poster(page: Page, widget: Locator) -> bytes:
     page.wait_for_timeout(1500)
     for scale, with_readouts in ATTEMPTS:
         if not with_readouts:
-            widget.evaluate("root => root.querySelector('.dgm-side').style.display = 'none'")
+            for part in widget.locator(".dgm-side > :not(figure)").all():
+                part.evaluate("node => node.style.display = 'none'")
         picture = compressed(widget.screenshot(animations="disabled"), scale)
         if len(picture) <= BYTES:
             return picture

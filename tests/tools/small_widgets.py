@@ -80,7 +80,9 @@ def curve(name="vae2", latent=2, betas=5, images=3, **changes):
 SQUARE = {"weights": page_weights, "image_shape": (4, 4)}
 TWO_CURVES = [curve(), curve("vae3", 3, betas=3)]
 MEANS = {"means": np.random.default_rng(4).normal(size=(30, 2)), "labels": np.arange(30) % 3}
-explorer = maker(widgets.RateDistortionExplorer, curves=TWO_CURVES, **SQUARE)
+RIVALS = {"references": {"Gaussian": ([8, 1, 0.1], [0.1, 2, 30])}}
+RIVALS |= {"marks": {"codec": ([2, 1], [9, 20])}}
+explorer = maker(widgets.RateDistortionExplorer, curves=TWO_CURVES, **RIVALS, **SQUARE)
 plane = maker(widgets.LatentSpace, model="vae2", **MEANS, **SQUARE)
 digit = maker(widgets.DrawADigit, model="vae2", **SQUARE)
 
@@ -349,7 +351,12 @@ ALL += [widgets.ParticleKalman, chorale, switch_now, weather]
 MAKERS = {make.__name__: make for make in ALL}
 
 SETTINGS = {  # what a page, or Python, sets of each
-    "RateDistortionExplorer": {"model": "vae3", "beta_index": 1, "log_distortion": True},
+    "RateDistortionExplorer": {
+        "model": "vae3",
+        "beta_index": 1,
+        **dict.fromkeys(("log_distortion", "log_rate"), True),
+        "show_references": False,
+    },
     "LatentSpace": {"z": [0.5, -1.25]},
     "DamageLab": {"alpha": 0.25, "blur": 1},
     "DrawADigit": {"drawing": [[0.1, 0.2, 0.3, 0.4], [0.5, 0.5]], "seed": 7, "temperatures": 75},
@@ -380,7 +387,10 @@ SETTINGS = {  # what a page, or Python, sets of each
 }
 
 ACTS = {  # what a reader does, a control and a key each, and what Python then has
-    "RateDistortionExplorer": ([("slider", "End")], {"beta_index": 4}),
+    "RateDistortionExplorer": (
+        [("slider", "End"), ("checkbox:reference lines", "Space")],
+        {"beta_index": 4, "show_references": False},
+    ),
     "LatentSpace": ([("slider", "Home")], {}),
     "DamageLab": ([("slider", "Home"), ("slider:blur", "ArrowRight")], {"alpha": 0, "blur": 1}),
     "DrawADigit": ([("combobox:Temperatures", "ArrowUp")], {"temperatures": 150}),

@@ -13,6 +13,7 @@ from .settings import choice, items, number, sent, setting, switch, text, whole,
 from .weights import PageWeights
 
 MAX_IMAGES = 8  # as many as one frame of the page decodes with ease
+MAX_REFERENCE = 40  # points of a reference line
 TERMS = ("rate", "distortion", "log_z")
 
 
@@ -21,7 +22,10 @@ class RateDistortionExplorer(BookWidget):
 
     A curve has ``model``, ``label``, ``beta`` (R,) ascending, `TERMS` (R,) in nats and squared
     error, and perhaps their errors, ``codes`` (R, n_images, D) of a model that `weights` has, and
-    ``family`` with ``latent_dim``, on all curves or on none.
+    ``family`` with ``latent_dim``, on all curves or on none. Curves without codes are drawn and
+    cannot be chosen. `references` and `marks` are names with distortions and rates, for lines and
+    for lines with points; `targets` (n_images, H, W), from 0 to 1, the images that were coded.
+    Without targets the best decoder's images at its largest beta stand in their place.
     """
 
     _bundle, _link = "rate_distortion_explorer", "explorer"
@@ -29,18 +33,32 @@ class RateDistortionExplorer(BookWidget):
     weights = shared(PageWeights)
     curves = sent()
     codes = sent(traitlets.Bytes)
-    references = sent(traitlets.Bytes)  # empty: the page may hold no image of the data
+    reference_lines = sent()
+    targets = sent(traitlets.Bytes)  # empty where the page may hold no image of the data
     image_shape = sent()
-    model = choice(lambda self: [curve["model"] for curve in self.curves])
+    model = choice(lambda self: [curve["model"] for curve in self.curves if curve["codes"]])
     beta_index = whole(0, 0, lambda self: self._last)
     log_distortion = switch()
+    log_rate = switch()
+    show_references = switch(True)
 
     def __init__(
-        self, weights: PageWeights, curves: Sequence[Mapping], image_shape: tuple, **chosen
+        self,
+        weights: PageWeights,
+        curves: Sequence[Mapping],
+        image_shape: tuple,
+        *,
+        references: Mapping | None = None,
+        marks: Mapping | None = None,
+        targets=None,
+        **chosen,
     ) -> None:
         packed = bytearray()
         described = [_describe(packed, curve, weights, image_shape) for curve in curves]
-        names = checks.distinct("models of the curves", [curve["model"] for curve in described])
+        checks.distinct("models of the curves", [curve["model"] for curve in described])
+        pictured = {curve["model"]: curve for curve in described if curve["codes"]}
+        if not pictured:
+            raise ValueError("at least one of the curves needs codes")
         pairs = [(curve["family"], curve["latent_dim"]) for curve in described]
         if any(family for family, _ in pairs):
             if not all(family and latent > 0 for family, latent in pairs):
@@ -50,10 +68,19 @@ class RateDistortionExplorer(BookWidget):
         fixed = {
             "curves": described,
             "codes": bytes(packed),
+            "reference_lines": [
+                _reference(name, line, marked)
+                for marked, lines in enumerate((references or {}, marks or {}))
+                for name, line in lines.items()
+            ],
+            "targets": _targets(targets, pictured, image_shape),
             "image_shape": [int(side) for side in image_shape],
         }
-        start = {"model": names[0], "beta_index": len(described[0]["beta"]) // 2}
-        super().__init__(fixed, weights=weights, **start | chosen)
+        model = checks.choice("model", chosen.get("model", next(iter(pictured))), pictured)
+        # Where half of the way from samples to reconstructions is done, pictures change the most.
+        distortion = np.array(pictured[model]["distortion"])
+        halfway = int(np.abs(distortion - (distortion[0] + distortion[-1]) / 2).argmin())
+        super().__init__(fixed, weights=weights, **{"model": model, "beta_index": halfway} | chosen)
 
     @property
     def _last(self) -> float:
@@ -62,6 +89,29 @@ class RateDistortionExplorer(BookWidget):
     @traitlets.observe("model")
     def _stay_inside(self, change) -> None:
         self.beta_index = int(min(self.beta_index, self._last))
+
+
+def _reference(name: str, line: Sequence, marked: int) -> dict:
+    """Return what the page draws of a reference, in ascending rate, thinned and checked."""
+    shapes = {"distortion": "R", "rate": "R"}
+    columns = checks.arrays(name, dict(zip(shapes, line, strict=True)), shapes, dtype=float)
+    for term, values in columns.items():
+        checks.positive(f"the least {term} of {name!r}", values.min())
+    order = np.argsort(columns["rate"])[evenly(len(columns["rate"]), MAX_REFERENCE)]
+    points = {term: digits(values[order], 4) for term, values in columns.items()}
+    return {"label": name, "marked": bool(marked), **points}
+
+
+def _targets(targets, pictured: Mapping, image_shape: Sequence[int]) -> bytes:
+    """Return the coded images as bytes, as many as each curve has; none for None."""
+    if targets is None:
+        return b""
+    images = checks.array("targets", targets, ("N", *image_shape))[:MAX_IMAGES]
+    checks.span("the least of targets", images.min(), 0, 1)
+    checks.span("the largest of targets", images.max(), 0, 1)
+    for curve in pictured.values():
+        checks.span("the number of targets", len(images), *[curve["codes"]["images"]] * 2)
+    return np.rint(255 * images).astype(np.uint8).tobytes()
 
 
 def _describe(

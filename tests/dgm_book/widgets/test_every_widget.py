@@ -131,14 +131,29 @@ def test_what_a_shorter_list_lacks_pulls_settings_inside():
     assert (scope.frame, scope.highlighted) == (1, "")
 
 
-def test_a_curve_may_come_without_its_decoder_and_only_eight_images_travel():
+def test_a_curve_without_pictures_is_no_choice_and_only_eight_images_travel():
     bare = {key: v for key, v in small.curve("gan", betas=7).items() if key != "codes"}
-    widget = small.explorer(curves=[small.curve(images=50), bare])
-    widget.model = "gan"
-    assert widget.curves[1]["codes"] is None
-    assert widget.curves[0]["codes"]["images"] == 8
+    targets = np.full((50, 4, 4), 0.2)
+    widget = small.explorer(curves=[bare, small.curve(images=50)], targets=targets)
+    assert widget.model == "vae2"
+    with pytest.raises(ValueError, match="'gan'"):
+        widget.model = "gan"
+    assert widget.curves[0]["codes"] is None
+    assert widget.curves[1]["codes"]["images"] == 8
     assert len(widget.codes) == 5 * 8 * 2 * 4
-    assert small.explorer(curves=[bare]).codes == b""
+    assert widget.targets == bytes([51] * 8 * 16)
+    assert small.explorer().targets == b""
+
+
+def test_the_explorer_starts_halfway_and_thins_its_reference_lines():
+    rate = np.geomspace(100, 1, 500)
+    line = {"Gaussian": (1 / rate, rate)}
+    widget = small.explorer(curves=[small.curve(distortion=[9, 8, 5, 2, 1])], references=line)
+    assert widget.beta_index == 2
+    thin, codec = widget.reference_lines
+    assert (len(thin["rate"]), thin["marked"], codec["marked"]) == (40, False, True)
+    assert (thin["rate"][0], thin["rate"][-1]) == (1, 100)
+    assert np.multiply(thin["rate"], thin["distortion"]) == pytest.approx(1, rel=1e-3)
 
 
 def test_many_points_are_thinned_evenly_and_classes_are_named():

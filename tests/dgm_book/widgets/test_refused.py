@@ -130,6 +130,11 @@ BAD = {  # of a widget, or of an item of one of its arguments, which is a list u
         (curves(VAE, VAE), "family and latent_dim .* once"),
         (curves({"family": "A", "latent_dim": 3}, {"family": "B", "latent_dim": 3}), "reads 2"),
         (curves({}, {"distortion": np.zeros(5)}), "distortion of 'gan'=0.0.* above 0"),
+        ({"curves": [lacking(small.curve(), "codes")]}, "at least one of the curves needs codes"),
+        ({"references": {"a": ([1, 2], [1, 2, 3])}}, "a: rate has shape"),
+        ({"marks": {"a": ([0, 2], [1, 2])}}, "least distortion of 'a'=0.0"),
+        ({"targets": np.zeros((2, 4, 4))}, "number of targets=2: want 3"),
+        ({"targets": np.full((3, 4, 4), 9)}, "of targets=9.0: want 0 to 1"),
     ],
     ("RateDistortionExplorer", "curves", small.curve): [
         ({"beta": np.ones(5)}, "ascending"),

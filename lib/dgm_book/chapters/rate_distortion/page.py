@@ -13,7 +13,7 @@ from dgm_book import results, statistics
 from dgm_book.chapters.rate_distortion import chapter as summaries
 from dgm_book.chapters.rate_distortion import recipe as recipes
 from dgm_book.chapters.rate_distortion.chapter import Chapter, chapter, claims, stacked, summary
-from dgm_book.chapters.rate_distortion.models import decoder
+from dgm_book.chapters.rate_distortion.models import decoder, pictures
 from dgm_book.chapters.rate_distortion.recipe import DRAWING, MODELS, label
 from dgm_book.chapters.rate_distortion.rivals import length_bound
 from dgm_book.claims import fill
@@ -37,6 +37,8 @@ LOW_END = (
     "sampler, which draws real digits, has distance 0 and the largest D, and the mean image, "
     "which looks like no digit, has the smallest D."
 )
+SHOWABLE = ("digits",)  # data whose own images the page may hold; MNIST states no licence
+EXPLORED = ("JPEG", "WebP")  # codecs in the explorer
 N_DAMAGED = 16  # images that travel with the damage lab
 BETA = {"x": "inverse temperature beta", "log": "x"}
 RATE = {"y": "rate R (nats an image)"}
@@ -63,7 +65,7 @@ def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
     linear = {"linear codes and codecs": [chapter.first("references")]}
     damaged = [f"blur{b:g}-{prior}" for b in recipes.BLURS for prior in ("narrow", "wide")]
     return {
-        "explorer": runs("curve", digits),
+        "explorer": runs("curve", digits) | linear,
         "elbo": runs("training", [m for m in digits if MODELS[m].family == "VAE"]),
         "samples": runs("training", SAMPLED, 1),
         "panels": runs("curve", dict.fromkeys(m for models in PANELS.values() for m in models))
@@ -144,6 +146,20 @@ def explorer(chapter: Chapter) -> list[dict[str, Any]]:
         words = {"model": name, "label": label(name), "latent_dim": model.latent_dim, **family}
         curves.append(words | {key: column[:n_betas] for key, column in columns.items()})
     return curves
+
+
+def rivals_of_explorer(chapter: Chapter) -> dict[str, dict[str, tuple[Tensor, Tensor]]]:
+    """The explorer's reference lines: linear codes, and codecs as marks."""
+    marks = {name: line for name, line in codecs(chapter).items() if name in EXPLORED}
+    return {"references": linear_codes(chapter, 10), "marks": marks}
+
+
+def targets(chapter: Chapter) -> Tensor | None:
+    """The coded test images (N, H, W) of the explorer; None where the page may not hold them."""
+    dataset = chapter.job("vae10").dataset
+    if dataset not in SHOWABLE:
+        return None
+    return pictures(dataset, "test").x[: recipes.N_CODES].view(-1, *chapter.shape)
 
 
 def damage(chapter: Chapter) -> dict[str, Any]:

@@ -14,6 +14,8 @@ const [LEFT, TOP, BELOW] = [46, 10, 42]; // px, of the chart
  *   "distortion_error" | "log_z_error", number[]>> & { model: string, label: string, family?: string,
  *   latent_dim?: number, codes?: { images: number, latent: number, start: number } }} Curve
  */
+/** @typedef {{ label: string, marked: boolean, distortion: number[], rate: number[] }} Reference */
+/** What the reader chose. @typedef {{ log: boolean, logRate: boolean, references: boolean }} View */
 /** @typedef {{ families: string[], dash(i: number): string, mark(i: number): Mark }} Looks */
 /** @typedef {(typeof MARKS)[string]} Mark */
 
@@ -24,29 +26,36 @@ function logTicks(/** @type {number} */ low, /** @type {number} */ high) {
   return decades.filter((d) => d >= low && d <= high);
 }
 
-/** The axes of a chart of all curves. @type {(curves: Curve[], width: number, log: boolean) => Box} */
-function boxOf(curves, width, log) {
+/**
+ * The axes of a chart of all curves; a logarithmic rate has room for the references, too.
+ * @type {(curves: Curve[], references: Reference[], width: number, view: View) => Box}
+ */
+export function boxOf(curves, references, width, { log, logRate }) {
   const distortions = curves.flatMap((curve) => curve.distortion);
+  const high = logRate ? [...curves, ...references] : curves;
   const [most, farthest] = [
-    1.06 * Math.max(...curves.flatMap(({ rate }) => rate)),
+    1.06 * Math.max(...high.flatMap(({ rate }) => rate)),
     1.04 * Math.max(...distortions),
   ];
   const least = log ? 0.85 * Math.min(...distortions) : 0;
   const bottom = TOP + Math.round(Math.min(330, Math.max(215, 0.74 * width)));
   const right = width - 8;
   const px = (log ? logarithmic : linear)([least, farthest], [LEFT, right]);
-  const py = linear([0, most], [bottom, TOP]);
-  return { px, py, left: LEFT, top: TOP, right, bottom, log, least, farthest, most };
+  const lowest = logRate ? most / 3000 : 0;
+  const scale = (logRate ? logarithmic : linear)([lowest, most], [bottom, TOP]);
+  const py = (/** @type {number} */ v) => scale(Math.max(v, lowest / 10));
+  return { px, py, left: LEFT, top: TOP, right, bottom, log, logRate, least, farthest, lowest, most };
 }
-/** @typedef {{ px: Scale1D, py: Scale1D, log: boolean } & Record<Sizes, number>} Box */
-/** @typedef {"left" | "top" | "right" | "bottom" | "least" | "farthest" | "most"} Sizes */
+/** @typedef {{ px: Scale1D, py: Scale1D, log: boolean, logRate: boolean } & Record<Sizes, number>} Box */
+/** @typedef {"left" | "top" | "right" | "bottom" | "least" | "farthest" | "lowest" | "most"} Sizes */
 
 // Two standard errors to one side of the curve, along its normal. An error along the tangent does not leave
 // the curve, and the error of R + beta D is that of log Z.
 /** @type {(curve: Curve, box: Box, side: number) => number[][]} */
-function bandEdge(curve, { px, py, bottom, left, right, top, log, least, farthest, most }, side) {
-  const sy = (bottom - top) / most;
+function bandEdge(curve, box, side) {
+  const { px, py, bottom, left, right, top, log, logRate, least, farthest, lowest, most } = box;
   return curve.beta.map((beta, k) => {
+    const sy = (bottom - top) / (logRate ? Math.log(most / lowest) * curve.rate[k] : most);
     const sx = (right - left) / (log ? Math.log(farthest / least) * curve.distortion[k] : farthest);
     const steep = Math.hypot(sx, beta * sy);
     const apart = Math.hypot(beta * (curve.distortion_error?.[k] ?? 0), curve.rate_error?.[k] ?? 0);
@@ -56,10 +65,10 @@ function bandEdge(curve, { px, py, bottom, left, right, top, log, least, farthes
   });
 }
 
-// The chart: layout(width, log), choose(i) brings a curve to the front, nearest(x, y) is a point of it, and
+// The chart: layout(width, view), choose(i) brings a curve to the front, nearest(x, y) is a point of it, and
 // follow(curve, at) moves the dot.
-/** @type {(w: Widget, curves: Curve[], looks: Looks) => Chart} */
-export function makeChart(w, curves, looks) {
+/** @type {(w: Widget, curves: Curve[], references: Reference[], looks: Looks) => Chart} */
+export function makeChart(w, curves, references, looks) {
   const { families } = looks;
   const svg = shape("svg", {
     role: "img",
@@ -73,17 +82,25 @@ export function makeChart(w, curves, looks) {
     dash: looks.dash(i),
     mark: looks.mark(i),
   }));
+  const others = references.map((reference) => ({
+    reference,
+    line: shape("path.dgm-rd-reference", { "stroke-dasharray": reference.marked ? "1 3" : "6 3" }),
+    marks: shape("path.dgm-rd-marks"),
+    name: shape("text.dgm-halo", { "font-size": 11, "font-style": "italic" }, reference.label),
+  }));
   const clip = shape("clipPath", { id: `${w.id}-clip` }, opening);
+  const behind = shape("g", ...others.flatMap(({ line, marks }) => [line, marks]));
   const tangent = shape("path.dgm-rd-tangent", { fill: "none" });
   const meet = shape("circle.dgm-rd-meet", { r: 4, cx: LEFT });
   const note = shape("text.dgm-strong.dgm-halo");
   const slope = shape("text.dgm-halo", { "text-anchor": "start" }, "slope \u2212", italic("\u03b2"));
   const dot = shape("path.dgm-rd-dot");
-  svg.append(clip, axes, shape("g", { "clip-path": `url(#${w.id}-clip)` }, pile));
-  svg.append(shape("g", ...layers.map(({ name }) => name)), tangent, meet, slope, note, dot);
+  svg.append(clip, axes, shape("g", { "clip-path": `url(#${w.id}-clip)` }, behind, pile));
+  svg.append(shape("g", ...[...others, ...layers].map(({ name }) => name)), tangent, meet, slope, note, dot);
   w.picture.append(svg);
   /** @type {Box | null} */
   let box = null;
+  let layout = "";
 
   /** @type {(curve: Curve, mark: Mark, dash: string, box: Box) => SVGElement[]} */
   function curveParts(curve, mark, dash, now) {
@@ -99,20 +116,43 @@ export function makeChart(w, curves, looks) {
     ];
   }
 
+  // Cut where it leaves the plot; its name stands at the highest point inside, if there is one.
+  /** @type {(now: Box, drawn: boolean) => void} */
+  function drawReferences({ px, py, right, top, least, farthest, lowest, most }, drawn) {
+    behind.style.display = drawn ? "" : "none";
+    for (const { reference, line, marks, name } of others) {
+      const { distortion, rate, marked } = reference;
+      const at = rate.map((r, k) => [px(Math.max(distortion[k], 1e-9)), py(r)]);
+      place(line, { d: through(at) });
+      place(marks, { d: marked ? at.map(([x, y]) => MARKS.diamond(x, y, 2.4)).join("") : "" });
+      const inside = rate.map((r, k) => {
+        return r >= lowest && r <= most && distortion[k] >= least && distortion[k] <= farthest;
+      });
+      const end = at[inside.lastIndexOf(true)];
+      name.style.display = drawn && end ? "" : "none";
+      if (!drawn || !end) continue;
+      const wide = name.getComputedTextLength();
+      labels.add(name, Math.min(end[0] + 7, right - wide), Math.max(end[1] + 4, top + 9), wide);
+    }
+  }
+
   return {
     svg,
     dot,
-    layout(width, log) {
-      if (!width || (box?.log === log && box.right === width - 8)) return;
-      const now = boxOf(curves, width, log);
+    layout(width, view) {
+      const asked = JSON.stringify([width, view]);
+      if (!width || layout === asked) return;
+      layout = asked;
+      const { log, logRate } = view;
+      const now = boxOf(curves, view.references ? references : [], width, view);
       box = now;
-      const { px, py, left, right, top, bottom, least, farthest, most } = now;
+      const { px, py, left, right, top, bottom, least, farthest, lowest, most } = now;
       resize(svg, width, bottom + BELOW);
       place(opening, { x: left, y: top - 4, width: right - left + 8, height: bottom - top + 8 });
       const xs = log ? logTicks(least, farthest) : ticks(0, farthest, right / 75);
       const x = rich("distortion *D*, squared error an image", italic);
       const y = rich("rate *R*, nats an image", italic);
-      const ys = ticks(0, most, (bottom - top) / 45);
+      const ys = logRate ? logTicks(lowest, most) : ticks(0, most, (bottom - top) / 45);
       axes.replaceChildren(...axesOf(now, { xs, ys, x, y, grid: true, gap: 7, below: 36 }));
       for (const [i, { group, mark, dash }] of layers.entries()) {
         group.replaceChildren(...curveParts(curves[i], mark, dash, now));
@@ -123,6 +163,7 @@ export function makeChart(w, curves, looks) {
       for (const [i, at, height] of ends.sort((a, b) => a[2] - b[2])) {
         labels.add(layers[i].name, at, height, layers[i].name.getComputedTextLength());
       }
+      drawReferences(now, view.references);
     },
     choose(i) {
       for (const [j, { group, name }] of layers.entries()) {
@@ -139,26 +180,26 @@ export function makeChart(w, curves, looks) {
     },
     follow(curve, at) {
       if (!box) return;
-      const { px, py, right, top, bottom, log, least, farthest, most } = box;
+      const { px, py, right, top, bottom, log, logRate, least, farthest, lowest, most } = box;
       const low = Math.floor(at);
       const high = Math.min(low + 1, curve.beta.length - 1);
       const [d, r, beta] = [curve.distortion, curve.rate, curve.beta].map(
         (values) => values[low] + (at - low) * (values[high] - values[low]),
       );
-      place(dot, { transform: `translate(${px(d)} ${py(r)})` });
-      // The tangent R = r - beta (D - d), clipped to the plot; a bend where D is logarithmic.
+      place(dot, { transform: `translate(${px(d)} ${Math.min(py(r), bottom)})` });
+      // The tangent R = r - beta (D - d), clipped to the plot; a bend where an axis is logarithmic.
       const meets = r + beta * d;
       const start = Math.max(least, beta > 0 ? d - (most - r) / beta : 0);
-      const end = beta * (farthest - d) > r ? d + r / beta : farthest;
-      const n = log ? 32 : 1;
+      const end = beta * (farthest - d) > r - lowest ? d + (r - lowest) / beta : farthest;
+      const n = log || logRate ? 32 : 1;
       const along = Array.from({ length: n + 1 }, (_, j) => start + (j / n) * (end - start));
       const path = along.map((D) => [px(D), py(meets - beta * D)]);
       place(tangent, { d: through(path) });
-      const inside = meets <= most;
+      const inside = meets <= most && meets >= lowest;
       meet.style.display = inside && !log ? "" : "none";
       place(meet, { cy: py(meets) });
-      const text = inside ? "\u2212log *Z* = " : "to \u2212log *Z* = ";
-      note.replaceChildren(...rich(`${text}${number(meets, 3)}${inside ? "" : " \u2191"}`, italic));
+      const text = meets <= most ? "\u2212log *Z* = " : "to \u2212log *Z* = ";
+      note.replaceChildren(...rich(`${text}${number(meets, 3)}${meets <= most ? "" : " \u2191"}`, italic));
       note.style.display = log ? "none" : "";
       const [[x1, y1], [x2, y2]] = [path[0], last(path)];
       labels.beside(
@@ -168,13 +209,14 @@ export function makeChart(w, curves, looks) {
         130,
         1,
       );
+      slope.style.display = r < lowest ? "none" : "";
       const [x, y] = [(px(d) + x2) / 2 + 8, (py(r) + y2) / 2 - 6];
       labels.beside(slope, Math.min(x, right - 52), Math.min(y, bottom - 8), 52, -1);
     },
   };
 }
 /**
- * @typedef {{ svg: SVGElement, dot: SVGElement, layout(width: number, log: boolean): void,
+ * @typedef {{ svg: SVGElement, dot: SVGElement, layout(width: number, view: View): void,
  *   choose(i: number): void, nearest(curve: Curve, x: number, y: number): number,
  *   follow(curve: Curve, at: number): void }} Chart
  */

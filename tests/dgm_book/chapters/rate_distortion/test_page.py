@@ -429,6 +429,11 @@ class TestSmoke:
         chapter = page.chapter("smoke")
         shown = page.explorer(chapter)
         assert {c["family"] for c in shown} == {"VAE", "GAN", "GAN shallow", "AAE"}
+        digits = models.pictures("digits", "test").x[:8].view(8, 8, 8)
+        assert torch.equal(page.targets(chapter), digits)
+        rivals_shown = page.rivals_of_explorer(chapter)
+        assert set(rivals_shown["references"]) == {"Gaussian", "PCA 10"}
+        assert set(rivals_shown["marks"]) == {"JPEG", "WebP"}
         for curve in shown:
             assert ("codes" in curve) == (curve["model"] in ("vae2", "vae10", "gan10"))
             assert 2 <= len(curve["beta"]) == len(curve["rate_error"]) <= 17

@@ -4,13 +4,14 @@ import { labelledSlider, SHAPES } from "../controls.js";
 import { formOf, readoutList, tickOf } from "../form.js";
 import * as frame from "../frame.js";
 import { element, MARKS, number, rich, shape, withError } from "../frame.js";
-import { decode, floatsOf, loadNetworks } from "../models/nn.js";
+import { last } from "../models/arrays.js";
+import { bufferOf, decode, floatsOf, loadNetworks } from "../models/nn.js";
 import { onDrag } from "../pads.js";
 import { sign } from "../plot.js";
 import { makeChart } from "../rate_distortion_chart.js";
 import { defineWidget } from "../widget.js";
 
-/** @import { Curve, Mark } from "../rate_distortion_chart.js" */
+/** @import { Curve, Mark, Reference } from "../rate_distortion_chart.js" */
 /** @typedef {ReturnType<typeof looksOf>} Looks */
 
 const DASHES = ["", "7 4", "2 3.5", "9 3 2 3", "4 2"];
@@ -28,11 +29,13 @@ function looksOf(/** @type {Curve[]} */ curves) {
   return { families, sizes, dash, mark, dashAt, markAt };
 }
 
-// The samples, each above its reference.
-/** @type {(w: Widget, networks: Record<string, Network>) => Samples} */
-function makeSamples(w, networks) {
+// The samples, each beside its target: the image itself, else as the best decoder has it.
+/** @type {(w: Widget, curves: Curve[], networks: Record<string, Network>) => Samples} */
+function makeSamples(w, curves, networks) {
   const codes = floatsOf(w.get("codes"));
-  const references = w.get("references").byteLength ? floatsOf(w.get("references")) : null;
+  const bytes = new Uint8Array(bufferOf(w.get("targets")));
+  const own = bytes.length ? Float32Array.from(bytes, (v) => v / 255) : null;
+  const best = curves.reduce((a, b) => (last(b.distortion) < last(a.distortion) ? b : a));
   const [height, width] = w.get("image_shape");
   const canvas = element("canvas", { role: "img", "aria-label": "Decoded images" });
   const context = frame.penOf(canvas, true);
@@ -41,9 +44,9 @@ function makeSamples(w, networks) {
   w.side.append(element("figure", canvas, caption));
   const grow = Math.max(1, Math.round(128 / width));
   const tile = { w: width * grow, h: height * grow, gap: Math.round(0.09 * width * grow) };
-  const small = { w: Math.round(tile.w / 2), h: Math.round(tile.h / 2), gap: Math.round(tile.gap / 4) };
   // Whole pixels only, so that no tile bleeds into the next.
-  const step = { x: tile.w + tile.gap, y: tile.h + small.gap + small.h + tile.gap };
+  const near = tile.w + Math.round(tile.gap / 4);
+  const step = { x: near + tile.w + 2 * tile.gap, y: tile.h + tile.gap };
   let columns = 1;
   const corner = (/** @type {number} */ n) => [(n % columns) * step.x, Math.floor(n / columns) * step.y];
 
@@ -61,32 +64,26 @@ function makeSamples(w, networks) {
 
   /** @type {Samples["arrange"]} */
   function arrange(curve) {
-    canvas.style.display = curve.codes ? "" : "none";
-    if (!curve.codes) {
-      const says = `This page carries the curve of ${curve.label}, not its decoder`;
-      caption.replaceChildren(`${says}: there are no samples to show.`);
-      return;
-    }
-    const { images } = curve.codes;
-    columns = [4, 5, 3, 6].find((c) => images % c === 0) ?? Math.min(4, images);
-    canvas.width = columns * step.x - tile.gap;
+    const images = curve.codes?.images ?? 0;
+    columns = [2, 3, 1].find((c) => images % c === 0) ?? 1;
+    canvas.width = columns * step.x - 2 * tile.gap;
     canvas.height = Math.ceil(images / columns) * step.y - tile.gap;
+    const nearest = best.codes?.images === images ? best : curve;
     for (let n = 0; n < images; n++) {
-      const own = references?.subarray(n * width * height, (n + 1) * width * height);
+      const image = own?.subarray(n * width * height, (n + 1) * width * height);
       const [x, y] = corner(n);
-      const left = x + Math.round((tile.w - small.w) / 2);
-      const image = own ?? decoded(curve, curve.beta.length - 1, n);
-      paint(context, image, left, y + tile.h + small.gap, small.w, small.h);
+      paint(context, image ?? decoded(nearest, nearest.beta.length - 1, n), x, y, tile.w, tile.h);
     }
-    const below = references ? "the images *x* themselves" : "the same codes at the largest *\u03b2*";
-    const large = "Large: samples *f*\u2009(*z*), *z* ~ *q*_*\u03b2*_\u2009(*z*\u2009|\u2009*x*)";
-    caption.replaceChildren(...rich(`${large}. Small: ${below}.`));
+    const stand = `*x* as ${nearest.label} decodes it at the largest *\u03b2*, since images of the data`;
+    const target = own ? "the image *x* itself" : `${stand} may not stand here`;
+    const sample = "a sample *f*\u2009(*z*), *z* ~ *q*_*\u03b2*_\u2009(*z*\u2009|\u2009*x*)";
+    caption.replaceChildren(...rich(`Of each pair, left: ${target}; right: ${sample}.`));
   }
   /** @type {Samples["draw"]} */
   function draw(curve, position) {
     for (let n = 0; n < (curve.codes?.images ?? 0); n++) {
       const [x, y] = corner(n);
-      paint(context, decoded(curve, position, n), x, y, tile.w, tile.h);
+      paint(context, decoded(curve, position, n), x + near, y, tile.w, tile.h);
     }
   }
   return { canvas, arrange, draw };
@@ -133,6 +130,7 @@ function decadeMarks(/** @type {number[]} */ betas) {
   });
 }
 
+// Only curves with pictures are offered.
 /** @type {(w: Widget, curves: Curve[], looks: Looks, chosen: () => number) => Controls} */
 function makeControls(w, curves, { families, sizes, dash, mark, dashAt, markAt }, chosen) {
   const form = formOf(w);
@@ -145,18 +143,21 @@ function makeControls(w, curves, { families, sizes, dash, mark, dashAt, markAt }
   // The family's curve whose latent size is nearest.
   const seek = (/** @type {string | undefined} */ family, size = 1) => {
     const off = curves.map((curve) =>
-      curve.family === family ? Math.abs(Math.log((curve.latent_dim ?? 1) / size)) : Infinity,
+      curve.codes && curve.family === family ? Math.abs(Math.log((curve.latent_dim ?? 1) / size)) : Infinity,
     );
     choose(off.indexOf(Math.min(...off)));
   };
-  const models = curves.map(({ model, label }, i) => {
-    return { value: model, words: label, dash: dash(i), mark: mark(i), act: () => choose(i) };
+  const offers = (/** @type {(curve: Curve) => boolean} */ like) => curves.some((c) => c.codes && like(c));
+  const models = curves.flatMap(({ model, label, codes }, i) => {
+    return codes ? [{ value: model, words: label, dash: dash(i), mark: mark(i), act: () => choose(i) }] : [];
   });
-  const kinds = families.map((family, j) => {
-    return { value: family, dash: dashAt(j), act: () => seek(family, curves[chosen()].latent_dim) };
+  const kinds = families.flatMap((family, j) => {
+    const act = () => seek(family, curves[chosen()].latent_dim);
+    return offers((c) => c.family === family) ? [{ value: family, dash: dashAt(j), act }] : [];
   });
-  const widths = sizes.map((size, j) => {
-    return { value: String(size), mark: markAt(j), act: () => seek(curves[chosen()].family, size) };
+  const widths = sizes.flatMap((size, j) => {
+    const act = () => seek(curves[chosen()].family, size);
+    return offers((c) => c.latent_dim === size) ? [{ value: String(size), mark: markAt(j), act }] : [];
   });
   const byModel = signedRadios(w, "Model", "", models);
   const byFamily = signedRadios(w, "Family", "Family", kinds);
@@ -168,14 +169,18 @@ function makeControls(w, curves, { families, sizes, dash, mark, dashAt, markAt }
   const decades = element("div.dgm-ticks", { "aria-hidden": "true" });
   node.append(decades);
   const rows = families.length ? [byFamily.row, bySize.row] : [byModel.row];
-  const log = tickOf(form, "log_distortion", "logarithmic *D* axis");
-  w.controls.append(node, ...rows, element("div.dgm-row", log, form.reset()));
+  const ticks = [
+    tickOf(form, "log_distortion", "logarithmic *D* axis"),
+    tickOf(form, "log_rate", "logarithmic *R* axis"),
+  ];
+  if (w.get("reference_lines").length) ticks.push(tickOf(form, "show_references", "reference lines"));
+  w.controls.append(node, ...rows, element("div.dgm-row", ...ticks, form.reset()));
   return {
     begin({ model, family = "", latent_dim: size, beta }) {
       byModel.show(model);
       byFamily.show(family);
       bySize.show(String(size), (value) =>
-        curves.some((curve) => curve.family === family && curve.latent_dim === Number(value)),
+        offers((curve) => curve.family === family && curve.latent_dim === Number(value)),
       );
       input.max = String(beta.length - 1);
       decades.replaceChildren(...decadeMarks(beta));
@@ -212,7 +217,7 @@ const OTHER = " Then choose another family or latent size at the same \u03b2.";
 export default defineWidget(
   (model) => ({
     measure: "dgm:rate-distortion",
-    names: ["model", "beta_index", "log_distortion"],
+    names: ["model", "beta_index", "log_distortion", "log_rate", "show_references"],
     hint:
       "drag \u03b2 to the right: prior samples turn into reconstructions, at the price of rate." +
       (model.get("curves")[0].family ? OTHER : ""),
@@ -232,8 +237,14 @@ export default defineWidget(
     if (errors.length) w.root.dataset.goldenError = Math.max(...errors).toFixed(6);
     const chosen = () => curves.findIndex((curve) => curve.model === w.get("model"));
     const looks = looksOf(curves);
-    const chart = makeChart(w, curves, looks);
-    const samples = makeSamples(w, networks);
+    /** @type {Reference[]} */
+    const references = w.get("reference_lines");
+    const chart = makeChart(w, curves, references, looks);
+    const samples = makeSamples(
+      w,
+      curves.filter(({ codes }) => codes),
+      networks,
+    );
     const controls = makeControls(w, curves, looks, chosen);
     const showReadouts = makeReadouts(w, curves);
     let [shown, position] = [-1, Number(w.get("beta_index"))];
@@ -252,7 +263,8 @@ export default defineWidget(
         controls.begin(curve);
         chart.choose(i);
       }
-      chart.layout(width, w.get("log_distortion"));
+      const [log, logRate, shows] = ["log_distortion", "log_rate", "show_references"].map(w.get);
+      chart.layout(width, { log, logRate, references: shows });
       const [beta, rate, distortion] = [curve.beta[k], curve.rate[k], curve.distortion[k]].map((v) =>
         number(v),
       );
