@@ -50,8 +50,8 @@ def fit_mixture(x: Tensor, components: int, iterations: int, seed: int) -> Mixtu
         maps = torch.linalg.solve(moments + ridge, products, left=False)
         miss = after[:, None] - torch.einsum("kij,nj->nki", maps, before)
         squares = torch.einsum("nks,nk->s", share, miss.square().sum(-1))
-        totals = share.sum((0, 1))
-        deviations = (squares / (2 * totals)).sqrt()
+        totals = share.sum((0, 1)).clamp(min=1e-9)  # of a deviation that no point takes
+        deviations = (squares / (2 * totals)).sqrt().clamp(min=1e-6)
         mixture = Mixture(maps, deviations, share.mean(0).log())
     return mixture
 
