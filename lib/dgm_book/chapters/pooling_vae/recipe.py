@@ -122,10 +122,11 @@ _PAPER = Settings(
 _REVIEWS = dict.fromkeys(FILES, _SMALL) | {"yelp": _SMALL._replace(words=(5, 10), steps=6000)}
 _RUNS = [
     *(("yelp", name, seed) for name in (*MAIN, "mean annealing") for seed in range(3)),
-    *(("ptb", name, 0) for name in MAIN),
+    *(("yelp", f"{pooling} {change}", seed) for change in ("all words", "adam")
+      for pooling in ENCODERS for seed in range(3)),
+    *(("ptb", name, seed) for name in MAIN for seed in range(1 if name == "aggressive" else 3)),
     *(("endings", name, seed) for name in ENDINGS for seed in range(5)),
     *(("endings", name, n) for name in VARIANTS if name not in ENDINGS for n in range(3)),
-    *(("yelp", name, 0) for name in ("last adam", "max adam", "last all words", "max all words")),
 ]
 _SMOKE = _ENDINGS._replace(n_test=1000, measure_every=140, n_samples=50)
 RECIPES = {
