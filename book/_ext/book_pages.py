@@ -189,8 +189,13 @@ SEARCH = re.compile(r'<script src="[^"]*(?:searchtools|language_data|searchindex
 
 
 def script_text(file: Any) -> str:
-    """A script's address together with its text, in lower case."""
-    return f"{file} {getattr(file, 'attributes', {}).get('body', '')}".lower()
+    """A script's address together with its text, in lower case; of data the address alone.
+
+    In a model's weights any word may come by chance.
+    """
+    attributes = getattr(file, "attributes", {})
+    text = "" if attributes.get("type") == STATE else attributes.get("body", "")
+    return f"{getattr(file, 'filename', file)} {text}".lower()
 
 
 def finish(app: Sphinx, error: Exception | None) -> None:

@@ -33,7 +33,7 @@ def rewrites_by_vertex(
     known = any(steering.is_known(model.vocabulary, piece) for piece, _ in pieces)
     rows = [
         [
-            (piece, [path[k]] if path[k] else [])
+            (piece, [chosen] if (chosen := path[k]) else [])
             for (piece, _), path in zip(pieces, paths, strict=True)
         ]
         for k in range(len(model.vertices))

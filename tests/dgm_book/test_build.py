@@ -371,6 +371,15 @@ def test_repository_is_written_into_first_cells(root):
     assert book.write_repository(root) == []
 
 
+def test_a_script_s_words_are_not_looked_for_in_weights(extension):
+    def script(**attributes):
+        return SimpleNamespace(filename="a.js", attributes=attributes)
+
+    assert "thebe" in extension.script_text(script(body="let x = Thebe;"))
+    assert "thebe" not in extension.script_text(script(type=extension.STATE, body="QTHEBEx"))
+    assert extension.script_text("_static/Thebe.js") == "_static/thebe.js "
+
+
 def test_widget_directive_takes_what_the_widget_refers_to(extension):
     state = {
         "a": {"state": {"_anywidget_id": "dgm_book.widgets.pad.Pad", "weights": "IPY_MODEL_b"}},

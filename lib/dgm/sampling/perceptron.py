@@ -101,6 +101,7 @@ def plain_layers(decoder: nn.Module) -> list[Affine] | None:
     network: Any = decoder.given if plain else decoder
     layers: list[Affine] = []
     shaped = False  # into an image, after the last affine layer
+    module: Any
     for module in _modules(network):
         kind = type(module)
         if not isinstance(module, nn.Module) or _is_changed(module):

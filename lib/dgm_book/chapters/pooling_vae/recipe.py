@@ -122,8 +122,12 @@ _PAPER = Settings(
 _REVIEWS = dict.fromkeys(FILES, _SMALL) | {"yelp": _SMALL._replace(words=(5, 10), steps=6000)}
 _RUNS = [
     *(("yelp", name, seed) for name in (*MAIN, "mean annealing") for seed in range(3)),
-    *(("yelp", f"{pooling} {change}", seed) for change in ("all words", "adam")
-      for pooling in ENCODERS for seed in range(3)),
+    *(
+        ("yelp", f"{pooling} {change}", seed)
+        for change in ("all words", "adam")
+        for pooling in ENCODERS
+        for seed in range(3)
+    ),
     *(("ptb", name, seed) for name in MAIN for seed in range(1 if name == "aggressive" else 3)),
     *(("endings", name, seed) for name in ENDINGS for seed in range(5)),
     *(("endings", name, n) for name in VARIANTS if name not in ENDINGS for n in range(3)),
