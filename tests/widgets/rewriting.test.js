@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { rewriting, rewritingAlong, rewritingHost, rewritingModel } from "../../lib/dgm_book/widgets/src/models/rewriting.js";
+import {
+  rewriting,
+  rewritingAlong,
+  rewritingHost,
+  rewritingModel,
+} from "../../lib/dgm_book/widgets/src/models/rewriting.js";
 import { gelu } from "../../lib/dgm_book/widgets/src/models/transformer.js";
 import { finish, golden, near, weightsOf } from "./golden.js";
 

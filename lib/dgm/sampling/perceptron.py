@@ -101,12 +101,11 @@ def plain_layers(decoder: nn.Module) -> list[Affine] | None:
     network: Any = decoder.given if plain else decoder
     layers: list[Affine] = []
     shaped = False  # into an image, after the last affine layer
-    module: Any
     for module in _modules(network):
         kind = type(module)
         if not isinstance(module, nn.Module) or _is_changed(module):
             return None
-        if kind is nn.Linear and not shaped:
+        if kind is nn.Linear and isinstance(module, nn.Linear) and not shaped:
             weight, bias = module.weight.detach(), module.bias
             bias = weight.new_zeros(len(weight)) if bias is None else bias.detach()
             layers.append(Affine(weight, bias, None))
