@@ -23,10 +23,8 @@ def rewrites_by_vertex(
 ) -> list[Rewrite]:
     """K rewrites of a text, one a vertex, as `steering.candidates` would give them.
 
-    ValueError for no word, or a model without a reader.
+    Without a reader no order is asked for. ValueError for no word.
     """
-    if model.reader is None:
-        raise ValueError("the model has no reader, so its vertices have no order")
     steering.checked(model, sentence, [1.0] * len(model.vertices))
     pieces = steering.pieces_of(model, sentence, locked)
     paths = sentence_paths(model, [p for p, _ in pieces], [stay for _, stay in pieces])

@@ -12,6 +12,7 @@ from dgm import steering as steering_library
 from dgm.data import text
 from dgm.data.synthetic import review_grammar
 from dgm.simplex_steering import SteeringModel, rewrite
+from dgm.slider import rewrites_by_vertex
 from dgm_book import widgets
 from dgm_book.widgets import AttributeSwitch, TextWeights
 
@@ -255,10 +256,9 @@ def test_typing_is_answered_after_a_pause_and_a_drag_ends_where_it_was_let_go(op
     assert typed == expected[0].text
     frames = view.sweep(0, 60)
     assert max(frames) < 100
-    view.slider("How it shall sound").fill("0.125")
-    expected = steering_library.candidates(model, "great pizza", [0.5, 0.5, 0, 0, 0])
-    assert steered(view) == expected[0].text
-    assert "between 0 and 1" in view.page.locator("output").first.inner_text()
+    view.slider("How it shall sound").fill("0.25")
+    assert steered(view) == rewrites_by_vertex(model, "great pizza")[1].text
+    assert view.page.locator("output").first.inner_text() == "1"
 
 
 def test_what_cannot_be_changed_is_declined_with_its_reason(opened):
@@ -385,29 +385,34 @@ def published_rewriter():
 
 
 HINT = "The food was good and the waiter was friendly."
-# Notes when answers come, in ms after each of the sentences is asked for.
-ANSWERS = """async sentences => {
+# Notes when answers come, in ms: the first and all along the slider, after a sentence is asked for,
+# which is once its typing pauses; then the answer of the slider's other end.
+ANSWERS = """async ([sentences, patience]) => {
   const [said, stage, slider, box] = [".dgm-said", ".dgm-stage", "[type=range]", "textarea"]
     .map(selector => document.querySelector(selector));
-  const times = [[], []];
+  const times = [[], [], []];
   const until = ok => new Promise(done => { const look = () => ok() ? done() : setTimeout(look, 1);
     look(); });
+  const busy = () => stage.getAttribute("aria-busy") === "true";
   for (const sentence of sentences) {
+    const before = said.textContent, start = performance.now() + patience;
     box.value = sentence;
     box.dispatchEvent(new Event("input", { bubbles: true }));
-    await until(() => stage.getAttribute("aria-busy") === "true");
-    await until(() => stage.getAttribute("aria-busy") === "false");
-    const start = performance.now(), before = said.textContent;
+    await until(busy);
+    await until(() => said.textContent !== before || !busy());
+    const first = performance.now() - start;
+    await until(() => !busy());
+    times[1].push(performance.now() - start);
+    if (!said.classList.contains("dgm-empty")) times[0].push(first); // else it declined
+    const moved = performance.now(), shown = said.textContent;
     slider.value = slider.value === "0" ? 1 : 0;
     slider.dispatchEvent(new Event("input", { bubbles: true }));
-    await until(() => stage.getAttribute("aria-busy") === "true");
-    await until(() => said.textContent !== before || stage.getAttribute("aria-busy") === "false");
-    times[0].push(performance.now() - start);
-    await until(() => stage.getAttribute("aria-busy") === "false");
-    times[1].push(performance.now() - start);
+    await until(() => said.textContent !== shown || performance.now() > moved + 300);
+    if (said.textContent !== shown) times[2].push(performance.now() - moved);
   }
   return times;
 }"""
+PATIENCE = 250  # as in sentence_steering.js
 
 
 @pytest.mark.timing
@@ -420,15 +425,20 @@ def test_the_published_rewriter_answers_at_once(opened, record_testsuite_propert
     assert len(sentences) == 40
     rounds = []
     # Other work may hold up four rounds, a slow rewriter all; a page remembers its answers.
-    while not rounds or ((rounds[-1] >= (100, 600)).any() and len(rounds) < 5):
+    # Where only the choice along all stops has a rewrite, the first comes with it.
+    while not rounds or ((rounds[-1] >= (300, 600, 50)).any() and len(rounds) < 4):
         view = opened(small.steering(attributes=attributes))
         steered(view)
-        rounds.append(np.percentile(view.page.evaluate(ANSWERS, sentences), 95, axis=1))
-    first, ranked = np.min(rounds, 0)
+        times = view.page.evaluate(ANSWERS, [sentences, PATIENCE])
+        assert min(map(len, times)) >= 15
+        rounds.append(np.array([np.percentile(part, 95) for part in times]))
+    first, whole, moved = np.min(rounds, 0)
     record_testsuite_property("first_rewrite_p95_ms", first)
-    record_testsuite_property("ranked_rewrites_p95_ms", ranked)
-    assert first < 100
-    assert ranked < 600
+    record_testsuite_property("ranked_rewrites_at_all_stops_p95_ms", whole)
+    record_testsuite_property("move_along_the_slider_p95_ms", moved)
+    assert first < 300
+    assert whole < 600
+    assert moved < 50
     drag = view.p95(50)
     record_testsuite_property("steering_drag_p95_ms", drag)
     assert drag < 50
