@@ -354,8 +354,12 @@ def test_every_picture_has_a_badge_of_its_own(shared, page):
       const all = [...document.querySelectorAll("figure.dgm-figure, .dgm-table, .dgm")];
       return all.filter(one => {
         if (one.matches(".dgm")) return !one.querySelector(".dgm-badge")?.textContent;
-        const next = one.closest(".output, .cell_output > *")?.nextElementSibling;
-        return !next?.querySelector(".dgm-badge") && !next?.matches(".dgm-badge");
+        // In itself, in the fold that holds it, or behind it in its cell.
+        if ((one.closest("details") ?? one).querySelector(".dgm-badge")) return false;
+        let next = one.closest(".output, .cell_output > *");
+        while ((next = next?.nextElementSibling))
+          if (next.matches(".dgm-badge") || next.querySelector(".dgm-badge")) return false;
+        return true;
       }).map(one => one.textContent.slice(0, 80));
     }"""
     assert shared(page).page.evaluate(script) == []
