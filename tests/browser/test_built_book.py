@@ -201,8 +201,8 @@ def test_links_in_the_text_set_widgets_and_the_page_stays(opened, page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_axe_finds_nothing_in_light_and_dark_and_nothing_leaves(shared, page):
-    view = shared(page)
+def test_axe_finds_nothing_in_light_and_dark_and_nothing_leaves(visit, serve, page):
+    view = visit(f"{serve(BOOK)}/{page}")  # as it opens, whatever other tests have started in it
     view.page.wait_for_load_state("networkidle")
     assert view.axe() == ""
     view.page.evaluate(THEME, "dark")
