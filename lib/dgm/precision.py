@@ -1,6 +1,8 @@
 """Which precision a device gets: bfloat16 products where it computes in them, float32 elsewhere."""
 
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -9,13 +11,29 @@ from torch.nn.utils.rnn import PackedSequence
 
 Device = str | torch.device
 Steps = TypeVar("Steps", Tensor, PackedSequence)
+_BFLOAT16_UNITS = {"avx512_bf16", "amx_bf16"}
 
 
 def mixed_precision_dtype(device: Device) -> torch.dtype | None:
-    """bfloat16 where a device has it, from compute capability 8.0 on, or None for float32."""
+    """bfloat16 where a device has units for it, or None for float32.
+
+    A GPU has them from compute capability 8.0 on, a CPU with AVX-512 BF16 or AMX. Elsewhere such
+    products are slow, and an LSTM fails.
+    """
     device = torch.device(device)
-    cuda = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-    return torch.bfloat16 if cuda or device.type == "cpu" else None
+    if device.type == "cpu":
+        units = torch.backends.mkldnn.is_available() and _BFLOAT16_UNITS & _cpu_flags()
+    else:
+        units = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.bfloat16 if units else None
+
+
+@cache
+def _cpu_flags() -> set[str]:
+    try:
+        return set(Path("/proc/cpuinfo").read_text(errors="replace").split())
+    except OSError:
+        return set()
 
 
 def autocast(device: Device, enabled: bool = True) -> torch.autocast:
@@ -27,17 +45,20 @@ def autocast(device: Device, enabled: bool = True) -> torch.autocast:
 def run_lstm(
     lstm: Callable, x: Steps, state: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Steps, tuple[Tensor, Tensor]]:
-    """lstm(x, state), on CUDA with a gradient in any mode, and never under autocast.
+    """lstm(x, state), on CUDA with a gradient in any mode, and under autocast on few CPUs alone.
 
-    There cuDNN would compute in float16, and its backward pass wants training mode. x is (B, T, E),
-    or packed; the state is h and c, (layers, B, H) each, or None for zeros.
+    Under autocast cuDNN would compute in float16, and a CPU without units for bfloat16 fails; the
+    backward pass of cuDNN needs training mode. x is (B, T, E), or packed; the state is h and c,
+    (layers, B, H) each, or None for zeros.
     """
-    if not x.is_cuda:
-        return lstm(x, state)
-    if torch.is_autocast_enabled("cuda"):
-        with torch.autocast("cuda", enabled=False):
+    device = x.data.device
+    stays_out = x.is_cuda or mixed_precision_dtype(device) is None
+    if stays_out and torch.is_autocast_enabled(device.type):
+        with torch.autocast(device.type, enabled=False):
             wide = None if state is None else (_widened(state[0]), _widened(state[1]))
             return run_lstm(lstm, _widened(x), wide)
+    if not x.is_cuda:
+        return lstm(x, state)
     if not (isinstance(lstm, nn.LSTM) and torch.is_grad_enabled()) or lstm.training or lstm.dropout:
         return lstm(x, state)
     try:  # without dropout the mode changes nothing else

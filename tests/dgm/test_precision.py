@@ -10,8 +10,10 @@ from pretended_device import pretended_device
 from torch import nn
 
 import dgm
+from dgm import precision
 from dgm.precision import autocast, mixed_precision_dtype, run_lstm
 
+UNITS = {"avx2": False, "avx512f": False, "avx512_bf16": True, "amx_bf16": True}
 CARDS = {"V100": (7, 0), "T4": (7, 5), "A100": (8, 0), "L4": (8, 9), "H100": (9, 0)}
 
 
@@ -19,19 +21,36 @@ CARDS = {"V100": (7, 0), "T4": (7, 5), "A100": (8, 0), "L4": (8, 9), "H100": (9,
 def test_bfloat16_needs_compute_capability_8(monkeypatch, card):
     capability = lambda device: CARDS[card] if device.index else (7, 5)  # noqa: E731
     monkeypatch.setattr(torch.cuda, "get_device_capability", capability)
-    kinds = [mixed_precision_dtype(device) for device in ("cuda:0", "cuda:1", "cpu", "mps")]
+    kinds = [mixed_precision_dtype(device) for device in ("cuda:0", "cuda:1", "mps")]
     expected = None if card in ("V100", "T4") else torch.bfloat16
-    assert kinds == [None, expected, torch.bfloat16, None]
+    assert kinds == [None, expected, None]
+
+
+@pytest.fixture(params=UNITS)
+def flag(request, monkeypatch):
+    """A CPU's instructions: all that it has beside the oldest."""
+    monkeypatch.setattr(precision, "_cpu_flags", lambda: {"sse2", request.param})
+    return request.param
+
+
+def test_a_cpu_computes_in_bfloat16_where_it_has_units_for_it(flag):
+    """Elsewhere an LSTM is not even tried in it, since that fails, whoever turned autocast on."""
+    layer, x = nn.Linear(3, 2), torch.randn(4, 5, 3)
+    for enabled in (True, False):
+        with autocast("cpu", enabled):
+            narrow = UNITS[flag] and enabled
+            assert layer(x).dtype == (torch.bfloat16 if narrow else torch.float32)
+    if not UNITS[flag]:
+        lstm = nn.LSTM(3, 2, batch_first=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            states, _ = run_lstm(lstm, x.bfloat16(), (torch.zeros(1, 4, 2).bfloat16(),) * 2)
+        close(states, lstm(x.bfloat16().float())[0])
 
 
 @pytest.mark.parametrize(
     ("capability", "expected"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)]
 )
-def test_autocast_on_a_cpu_and_on_a_card(capability, expected):
-    layer, x = nn.Linear(3, 2), torch.randn(4, 3)
-    for enabled, dtype in ((True, torch.bfloat16), (False, torch.float32)):
-        with autocast("cpu", enabled):
-            assert layer(x).dtype == dtype
+def test_autocast_on_a_card(capability, expected):
     with pretended_device(capability) as device:
         layer, x = nn.Linear(3, 2).to(device), torch.randn(4, 3, device=device)
         with autocast(device):

@@ -17,8 +17,10 @@ from torch.distributions import Distribution
 from torch.nn.utils import parametrize
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
+from dgm.precision import mixed_precision_dtype
 from dgm.sampling import decoder_checks as checks
 from dgm.sampling.annealing import AnnealingState, Kernel
 from dgm.sampling.hmc import CompiledMetropolis, HMCState, Randomness, transition, vjp
@@ -26,7 +28,6 @@ from dgm.sampling.perceptron import (
     Affine,
     Perceptron,
     gains_from_bfloat16,
-    has_bfloat16_units,
     plain_layers,
 )
 from dgm.sampling.priors import CodeSpace
@@ -91,7 +92,7 @@ class DecoderTarget:
 
     def _is_large(self, layers: Sequence[Affine] | None) -> bool:
         """Whether "auto" takes bfloat16: by the device and the size, on a CPU for perceptrons."""
-        if self.x.dtype != torch.float32 or not has_bfloat16_units(self.x.device):
+        if self.x.dtype != torch.float32 or mixed_precision_dtype(self.x.device) is None:
             return False
         if not self.x.is_cuda:
             return layers is not None and gains_from_bfloat16(layers, self.shape[0])
@@ -308,14 +309,30 @@ def tf32(allowed: bool) -> Iterator[None]:
             operation.fp32_precision = "none" if follows else precision
 
 
+class _Flops(TorchDispatchMode):
+    """Counts as PyTorch's own counter does, which imports the compiler: three seconds."""
+
+    total = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __torch_dispatch__(self, operation: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = operation(*args, **(kwargs or {}))
+        if formula := flop_registry.get(operation.overloadpacket):
+            self.total += formula(*args, **(kwargs or {}), out_val=output)
+        return output
+
+
 def _flops(decoder: nn.Module, codes: Tensor) -> float:
     """Of the products and convolutions for codes (C, D); infinite where the decoder fails."""
     try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
+        with _Flops() as counter, torch.no_grad():
             decoder(codes)
     except Exception:  # what is wrong is for the sampler's own checks to say
         return math.inf
-    return counter.get_total_flops()
+    return counter.total
 
 
 @contextlib.contextmanager

@@ -16,15 +16,13 @@ whole trajectories of a block, so that threads wait for each other once a transi
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from dgm.precision import mixed_precision_dtype
 from dgm.sampling.decoder_checks import Decoder
 from dgm.sampling.hmc import HMCState, Target, Transition, accept, standard_normal_energy
 
@@ -37,21 +35,6 @@ LOW_PRECISION_WEIGHTS, LOW_PRECISION_WORK = 16_384, 1e7
 
 _ATEN = torch.ops.aten
 _MINUS_ONE = torch.tensor(-1.0, device="cpu")
-
-
-def has_bfloat16_units(device: torch.device) -> bool:
-    """Whether products are faster in bfloat16: such a GPU, or a CPU with AVX-512 BF16 or AMX."""
-    if device.type != "cpu":
-        return mixed_precision_dtype(device) is not None
-    return torch.backends.mkldnn.is_available() and bool({"avx512_bf16", "amx_bf16"} & _cpu_flags())
-
-
-@cache
-def _cpu_flags() -> set[str]:
-    try:
-        return set(Path("/proc/cpuinfo").read_text(errors="replace").split())
-    except OSError:
-        return set()
 
 
 def _tanh(h: Tensor, out: Tensor) -> None:

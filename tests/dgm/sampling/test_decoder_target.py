@@ -2,6 +2,8 @@
 
 import contextlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -179,3 +181,22 @@ def test_tf32_forces_cannot_be_compiled_beside_exact_energies():
     target.force_precision = "tf32"  # which only a CUDA device accepts
     with pytest.raises(ValueError, match='use "bfloat16"'):
         target.kernel(1, compile=True)
+
+
+# Counts as PyTorch's own counter does; then what that would have imported is not there.
+FIRST_STEP = """
+import sys, torch
+from torch import nn
+from dgm.sampling.decoder_target import _flops
+net = nn.Sequential(nn.Linear(4, 16), nn.Unflatten(1, (1, 4, 4)), nn.ConvTranspose2d(1, 3, 2, 2))
+torch.set_num_threads(2)
+count, codes = _flops(net, torch.zeros(5, 4)), torch.zeros(5, 4)
+assert "torch._dynamo" not in sys.modules
+with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
+    net(codes)
+assert count == counter.get_total_flops() > 0, count
+"""
+
+
+def test_counting_the_work_of_a_convolution_imports_no_compiler():
+    subprocess.run([sys.executable, "-c", FIRST_STEP], check=True)

@@ -11,6 +11,7 @@ from checks import close, standard_errors
 from draws import rng
 from torch import nn
 
+from dgm import precision
 from dgm.papers.rate_distortion import linear_gaussian_curve
 from dgm.sampling import perceptron
 from dgm.sampling.annealing import annealed_run, start
@@ -202,7 +203,7 @@ FLAGS = {"old": {"avx2"}, "wide": {"avx512f"}, "zen": {"avx512_bf16"}, "amx": {"
 
 @pytest.mark.parametrize("machine", FLAGS)
 def test_forces_follow_the_machine_and_the_size(machine, monkeypatch):
-    monkeypatch.setattr(perceptron, "_cpu_flags", lambda: FLAGS[machine])
+    monkeypatch.setattr(precision, "_cpu_flags", lambda: FLAGS[machine])
     torch.manual_seed(0)
 
     def chosen(hidden, n_pixels, n_chains, dtype=torch.float32):

@@ -1,6 +1,6 @@
 """Chapter 2's recipe: texts, variants of training, sizes and seeds at each profile, as data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 CHAPTER = "02_mutual_information_lm"
@@ -98,7 +98,7 @@ class Recipe(NamedTuple):
     n_first: int = 5  # seeds of those
 
 
-def _runs(text: str, variants: tuple[str, ...], seeds: range) -> list[tuple[str, str, int]]:
+def _runs(text: str, variants: tuple[str, ...], seeds: Iterable[int]) -> list[tuple[str, str, int]]:
     return [(text, variant, seed) for seed in seeds for variant in variants]
 
 
@@ -147,6 +147,7 @@ FRESH_VARIANTS = ("likelihood", "phase I", "shuffled pairs", "more dropout")
 MAIN_RUNS = [
     *_runs("ptb", FULL, range(2)),
     *_runs("ptb", THIRD_SEED, range(2, 3)),
+    *_runs("ptb", ("likelihood", "phase I"), range(3, 10)),
     *_runs("chain", FULL, range(5)),
 ]
 OTHER_RUNS = [

@@ -146,9 +146,9 @@ def forces(job: Job) -> str:
     """The precision of the leapfrog forces: low where it pays; acceptance is never low."""
     if not job.recipe.low_precision_forces:
         return "same"
-    if not job.profile.device.startswith("cuda"):
-        return "bfloat16"
-    return "tf32" if mixed_precision_dtype(job.profile.device) else "same"  # on the same cards
+    device = job.profile.device
+    low = "tf32" if device.startswith("cuda") else "bfloat16"  # tf32 is on the same cards
+    return low if mixed_precision_dtype(device) else "same"
 
 
 def test_images(job: Job) -> Tensor:

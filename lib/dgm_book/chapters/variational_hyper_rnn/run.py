@@ -70,7 +70,7 @@ def suite(name: str, recipe: Recipe) -> Dynamics:
 @lru_cache(maxsize=2)
 def splits(dataset: str, training: Training, sequences: tuple[int, int, int]) -> Splits:
     """The sequences of a set; the training ones cut to windows."""
-    if dataset in ("switching", "switching-long"):
+    if dataset in plan.SYSTEMS:
         x = switching_dynamics(sum(sequences), 0, "test", training.n_steps, matrices()).observations
         parts = [list(part) for part in x.split(sequences)]
     elif dataset == "tunes":  # the stand-in for music that is not ours to give away
@@ -293,7 +293,7 @@ def result(
             values["switches"] = around_switches(net, recipe, seed)
         # Weights that the page shows, or that are verified.
         rolls = dataset in ("jsb", "tunes") and model in plan.ROLLS and seed == 0
-        weights = net.state_dict() if rolls or dataset.startswith("switching") else {}
+        weights = net.state_dict() if rolls or dataset in plan.SYSTEMS[:2] else {}
         return values, {key: value.cpu() for key, value in weights.items()}
 
     name = run_name(dataset, model, seed)
@@ -353,7 +353,7 @@ def _lines_by_set(mixture: probes.Mixture, recipe: Recipe) -> dict[str, Any]:
 
 def probe(profile: profiles.Profile, model: str, seed: int, recipe: Recipe) -> Result:
     """What a trained model's state says of the matrix, and its likelihood by step."""
-    dataset = longest_system(recipe)
+    dataset = main_system(recipe)
 
     def compute() -> Values:
         net = reread(result(profile, dataset, model, seed, recipe), dataset, model, recipe)
@@ -435,8 +435,8 @@ def walks(recipe: Recipe) -> list[str]:
     return [name for name in sets if recipe.training[name].emission == "student_t"]
 
 
-def longest_system(recipe: Recipe) -> str:
-    """The switching system's models that train longest."""
+def main_system(recipe: Recipe) -> str:
+    """The set of the switching system's models that tables, probes and figures are about."""
     return "switching-long" if ("switching-long", plan.MAIN[0]) in recipe.seeds else "switching"
 
 
@@ -452,7 +452,7 @@ def run(
     for dataset, model, n in runs(profile, recipe):
         if n % profile.n_seeds == seed - first_seed:  # a set may have more seeds than the profile
             yield result(profile, dataset, model, first_seed + n, recipe)
-            if dataset == longest_system(recipe) and model in plan.PAIR[dataset]:
+            if dataset == main_system(recipe) and model in plan.PAIR[dataset]:
                 yield probe(profile, model, first_seed + n, recipe)
 
 
@@ -468,7 +468,7 @@ def reread(published: Result, dataset: str, model: str, recipe: Recipe) -> paper
 def verify(profile: profiles.Profile, recipes: Recipes = plan.RECIPES) -> list[dict[str, Any]]:
     """Recomputes the switching system's bounds from published weights, and the oracle."""
     recipe, rows = recipes[profile.name], []
-    dataset = longest_system(recipe)
+    dataset = main_system(recipe)
     training = recipe.training[dataset]
     test = splits(dataset, training, recipe.sequences).test
     for model in plan.PAIR[dataset]:
@@ -490,7 +490,7 @@ def verify(profile: profiles.Profile, recipes: Recipes = plan.RECIPES) -> list[d
 
 def _checked_probe(profile: profiles.Profile, recipe: Recipe, data: Dynamics) -> dict[str, Any]:
     """The last step's median log-density of the first VHRNN, with other noise."""
-    dataset = longest_system(recipe)
+    dataset = main_system(recipe)
     model = plan.PAIR[dataset][0]
     net = reread(result(profile, dataset, model, 0, recipe), dataset, model, recipe)
     values = [
