@@ -144,8 +144,15 @@ class TestNotebook:
             assert cell.outputs == []
             assert cell.execution_count is None
 
+    def test_has_three_exercises_whose_solutions_check_themselves(self, path):
+        solutions = [c for c in code_cells(path) if "solution" in c.metadata.get("tags", ())]
+        assert len(solutions) == 3
+        for cell in solutions:
+            assert "hide-cell" in cell.metadata.tags
+            assert any(isinstance(node, ast.Assert) for node in ast.walk(python(cell.source)))
+
     def test_is_short(self, path):
-        cells = code_cells(path)
+        cells = [c for c in code_cells(path) if "solution" not in c.metadata.get("tags", ())]
         assert 5 <= len(cells) <= 14
         for cell in cells:
             for node in ast.walk(python(cell.source)):

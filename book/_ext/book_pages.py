@@ -213,7 +213,7 @@ def finish(app: Sphinx, error: Exception | None) -> None:
             copy2(mathjax / part, target)
     # 1.5 MB on every page that draw the same icons as the style sheet's own fonts.
     (static / "scripts" / "fontawesome.js").write_text("", "utf-8")
-    words, beside = set(), set()
+    words, beside = {"dgm-head", "dgm-hint"}, set()  # of widgets, which no page holds as text
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text("utf-8")
         lean = STATES.sub(partial(packed_state, folder=page.parent), text)

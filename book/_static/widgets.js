@@ -1,4 +1,4 @@
-// Starts the page's widgets without a kernel and without the network. Each model's state is in the page.
+// Starts the page's widgets without a kernel or the network. Each model's state is in the page.
 (() => {
   const STATE = "application/vnd.jupyter.widget-state+json";
   const PACKED = "application/x-dgm-state";
@@ -87,7 +87,7 @@
     return new DOMParser().parseFromString(next.textContent, "text/html").images;
   }
 
-  // The buffers of a widget's models that lie beside the page.
+  // Buffers of a widget's models beside the page.
   function beside(id) {
     const { state = {}, buffers = [] } = saved[id] ?? {};
     // What a list refers to is left until it is asked for.
@@ -96,7 +96,7 @@
     return [...buffers.filter(({ file }) => file), ...others.filter(Boolean).flatMap(beside)];
   }
 
-  // They come as scripts, which a page from the disk may load, too; each calls this.
+  // They come as scripts, which a page from the disk may load; each calls this.
   globalThis.dgmModel = (file, base64) => arriving.get(file).done(inflate(base64));
   function fetchModel(file) {
     if (!arriving.has(file)) {
@@ -119,7 +119,7 @@
     for (const buffer of buffers) buffer.data ??= new DataView(await fetchModel(buffer.file));
   }
 
-  // Shows the poster until the reader uses a widget, by pointer, button or a link to it; then loads its model.
+  // Shows the poster until a widget is used, by pointer, button or a link; then loads its model.
   async function used(el, script, name, buffers) {
     const size = `${(buffers.reduce((sum, buffer) => sum + buffer.size, 0) / 1e6).toFixed(1)} MB`;
     const button = document.createElement("button");
@@ -150,6 +150,7 @@
     try {
       const id = JSON.parse(script.textContent).model_id;
       const buffers = beside(id);
+      el.dataset.widget = saved[id]?.state.address?.name ?? "";
       const focused = buffers.length && (await used(el, script, saved[id].state.address?.name, buffers));
       const model = getModel(id);
       if (!model.get("_esm")) throw Error("it needs a live kernel");
@@ -171,7 +172,7 @@
     }
   }
 
-  // A packed state is compressed: JSON, then the bytes of its buffers.
+  // A packed state: compressed JSON, then bytes of buffers.
   async function read(script) {
     if (script.type === STATE) return JSON.parse(script.textContent).state;
     const whole = await inflate(script.textContent);

@@ -108,14 +108,15 @@ def badge(text: str) -> Html:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> Html:
-    """A small table with a caption above it."""
+    """A small table below its caption, which opens it on a phone."""
     top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
     html = (
-        f'<div class="dgm-table"><table><caption>{escape(caption)}</caption><thead><tr>{top}</tr>'
-        f"</thead><tbody>{body}</tbody></table></div>"
+        f'<details class="dgm-table" data-phone="closed" open><summary>{escape(caption)}</summary>'
+        f'<table aria-label="{escape(caption)}"><thead><tr>{top}</tr></thead>'
+        f"<tbody>{body}</tbody></table></details>"
     )
     return Html(html, "\n".join(" | ".join(row) for row in [head, *rows]))
 
@@ -211,10 +212,13 @@ def curves(panels: Panels, caption: str, *, height: float = 3.0, baseline: bool 
     A line is values (R,), (x, y), (x, y, half the band's width, (R,) or (2, R)), or a list of (x,
     y), one per seed. A panel may have title, x, y, xlim, ylim, log ("xy"), levels (heights of
     lines), limit (height and name), reference (a label), bars ("points" or "joined"), marks as
-    lines, and thin references (x, y).
+    lines, and thin references (x, y). If the first is narrow, a phone shows legible words, and the
+    legend stands above.
     """
     figure, row = _axes(len(panels), height)
-    ends, before = [], None
+    ends, before, narrow = [], None, panels[0].get("narrow", False)
+    if narrow:
+        figure.set_size_inches(4.5, 0.8 * height)
     for axes, panel in zip(row, panels, strict=True):
         for level in panel.get("levels", ()):
             axes.axhline(level, color=PAGE, linewidth=0.8)
@@ -243,10 +247,12 @@ def curves(panels: Panels, caption: str, *, height: float = 3.0, baseline: bool 
             axes.xaxis.set_major_formatter("{x:g}")
         if "x" in log:
             axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-        if any(lines) and [*lines, *thin] != before:
+        if any(lines) and [*lines, *thin] != before and not narrow:
             aside = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
             axes.legend(**aside if "marks" in panel else {})
         before = [*lines, *thin]
+    if narrow:
+        figure.legend(*row[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     what, along = panels[0].get("y", "values"), panels[0].get("x", "places")
     return Figure(figure, f"{what} against {along}. {'; '.join(ends)}.", caption)
 

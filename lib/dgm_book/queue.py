@@ -84,7 +84,7 @@ def execute(runs: Sequence[Run], options: list[str], logs: Path, processes: int)
                 log = logs / f"{run.chapter}-seed{run.seed}.log"
                 if code:
                     failed.append(f"{run.chapter}, seed {run.seed}: exit code {code}, see {log}")
-                print("FAILED" if code else "done", run, flush=True)
+                print(f"FAILED {failed[-1]}" if code else f"done {run}", flush=True)
                 print(total([*waiting, *running]), flush=True)
             if not ended:
                 time.sleep(POLL_SECONDS)

@@ -289,6 +289,26 @@ class Visit:
         assert self.problems == []
 
 
+# Milliseconds of a fixed loop: the least of seven.
+LOOP = """() => Math.min(...Array.from({ length: 7 }, () => {
+  const [start, values] = [performance.now(), new Float64Array(4096)];
+  for (let k = 0; k < 2000; k++)
+    for (let i = 0; i < 4096; i++) values[i] = 0.999 * values[i] + Math.sqrt(i + k);
+  return performance.now() - start;
+}))"""
+LOOP_MS, SLOWEST = 20, 2.5  # of a machine that is to keep the limits, and at most so much slower
+
+
+@pytest.fixture(scope="session")
+def slowness(browser):
+    """How many times slower than asked for this machine is, from 1 to 2.5: limits grow by it."""
+    page = browser.new_page()
+    slow = page.evaluate(LOOP) / LOOP_MS
+    page.close()
+    print(f"a fixed loop takes {slow:.2f} times as long as on the machine that limits are for")
+    return min(SLOWEST, max(1.0, slow))
+
+
 def _open(browser, **options):
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     context.set_default_timeout(20_000)

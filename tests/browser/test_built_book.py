@@ -185,18 +185,43 @@ def test_the_list_of_rewrites_opens_and_is_searched(shared):
 def test_links_in_the_text_set_widgets_and_the_page_stays(opened, page):
     view = opened(page)
     view.settle()
-    links = view.page.locator('main a[href^="#"][href*="="]').all()
+    # A tour's links scroll to their widgets; what is folded cannot take the focus.
+    links = view.page.locator('main a[href^="#"][href*="="]:not(.dgm-tour *)')
+    links = links.filter(visible=True).all()
     assert len(links) >= 2
     for link in links:
         link.focus()
-        start = view.page.evaluate("scrollY")
+        start = link.bounding_box()["y"]
         settings = unquote(link.get_attribute("href").partition("=")[2]).split(",")
-        words = ", ".join(setting.replace(":", " ", 1) for setting in settings)
+        pairs = [setting.partition(":") for setting in settings]
+        words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, _, value in pairs)
+        spoken = "matrix 1 and noise 0.25, from step 20 matrix 2, from step 40 noise 1"
+        words = words.replace("schedule 0;0;0.25/20;1;0.25/40;1;1", spoken)
         link.press("Enter")
         view.page.get_by_text(f"Set by a link: {words}.", exact=True).wait_for(state="attached")
         view.settle()
-        assert view.page.evaluate("scrollY") == start
+        # What is above may have grown: the reader's place in the text stays.
+        assert link.bounding_box()["y"] == pytest.approx(start, abs=1)
         assert link.evaluate("node => node === document.activeElement")
+    view.assert_clean()
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_on_a_phone_a_button_leads_from_a_pressed_link_to_its_widget(visit, serve, page):
+    view = visit(f"{serve(BOOK)}/{page}", viewport={"width": 390, "height": 844}).ready(2)
+    view.page.emulate_media(reduced_motion="reduce")
+    link = view.page.locator('main a[href^="#"][href*="="]:not(.dgm-tour *)').first
+    link.press("Enter")
+    lead = view.button("Show what it changed")
+    lead.wait_for()
+    assert view.axe("color-contrast", "button-name") == ""
+    link.press("Tab")
+    view.page.keyboard.press("Enter")
+    lead.wait_for(state="detached")
+    name = link.get_attribute("href")[1:].partition("=")[0]
+    picture = view.page.locator(f'[data-widget="{name}"] .dgm-picture')
+    assert -1 <= picture.bounding_box()["y"] < 200
+    assert picture.evaluate("node => node.closest('.dgm').contains(document.activeElement)")
     view.assert_clean()
 
 
@@ -355,7 +380,8 @@ def test_every_picture_has_a_badge_of_its_own(shared, page):
       return all.filter(one => {
         if (one.matches(".dgm")) return !one.querySelector(".dgm-badge")?.textContent;
         // In itself, in the fold that holds it, or behind it in its cell.
-        if ((one.closest("details") ?? one).querySelector(".dgm-badge")) return false;
+        const fold = one.parentElement.closest("details");
+        if ((fold ?? one).querySelector(".dgm-badge")) return false;
         let next = one.closest(".output, .cell_output > *");
         while ((next = next?.nextElementSibling))
           if (next.matches(".dgm-badge") || next.querySelector(".dgm-badge")) return false;
@@ -408,9 +434,9 @@ def test_no_word_of_the_explorer_stands_on_another(shared, narrow, width):
 @pytest.mark.timing
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_the_first_load_is_light_and_its_widgets_are_quick(
-    visit, serve, record_testsuite_property, chapter
+    visit, serve, slowness, record_testsuite_property, chapter
 ):
-    root = serve(BOOK)
+    root, first = serve(BOOK), 1500 * slowness
     view = visit(f"{root}/{chapter}")
     view.page.wait_for_function(EQUATIONS)
     view.page.wait_for_load_state("networkidle")
@@ -418,16 +444,17 @@ def test_the_first_load_is_light_and_its_widgets_are_quick(
     view.page.add_init_script(FIRST_ANSWER)
     times = []
     # The least of several, since other work on this machine only delays.
-    while not times or (times[-1] >= 1500 and len(times) < 10):
+    while not times or (times[-1] >= first and len(times) < 10):
         view.page.goto(f"{root}/{chapter}", wait_until="networkidle")
         view.page.wait_for_function("() => window.firstAnswer")
         times.append(view.page.evaluate("window.firstAnswer"))
     record_testsuite_property(f"bytes_{chapter}", size)
     record_testsuite_property(f"first_answer_ms_{chapter}", times)
     assert 0 < size <= PAGES[chapter].most_bytes
-    assert min(times) < 1500
+    record_testsuite_property("slowness", slowness)
+    assert min(times) < first
     view.ready(PAGES[chapter].widgets).settle()
-    most, widgets = PAGES[chapter].most_milliseconds, view.page.locator(".dgm")
+    most, widgets = slowness * PAGES[chapter].most_milliseconds, view.page.locator(".dgm")
     for index in range(widgets.count()):
         if not widgets.nth(index).get_by_role("slider").count():
             continue  # a widget that is typed into has its own test

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import small_widgets as small
 
+from dgm import coding
 from dgm_book.widgets import DrawADigit, PageWeights
 
 
@@ -111,6 +112,36 @@ def test_a_gap_within_its_error_is_not_told_from_nothing(opened, upper, clear):
 
 
 @pytest.mark.parametrize("script", ["", "delete globalThis.Worker"])
+def test_a_drawing_is_sent_as_bytes_and_received_from_them_alone(opened, script):
+    tab = opened(toy(), script=script)
+    tab.button("Anneal").click()
+    result(tab)
+    tab.button("Send as a file").click()
+    tab.page.wait_for_function("document.querySelector('.dgm').dataset.sent")
+    tab.settle()
+    sent, field = json.loads(state(tab, "sent")), tab.page.get_by_label("The file")
+    data = bytes.fromhex(field.input_value())
+    assert coding.read_index(data) == sent["index"] <= sent["count"]
+    assert 0 <= sent["rate"] < 8
+    own = tab.page.locator(".dgm-draw-file")
+    assert f"{len(data)} bytes" in own.inner_text()
+    picture = tab.pictures()[-1]
+    for typed, valid in (
+        ("", False),
+        ("ff", False),
+        ("zz", False),
+        ("00", True),
+        (data.hex(), True),
+    ):
+        field.fill(typed)
+        tab.settle()
+        assert (field.get_attribute("aria-invalid") == "true") == (not valid and typed != "")
+        assert ("no such file" in own.inner_text()) == (not valid and typed != "")
+        assert (tab.pictures()[-1] == picture) == (typed == data.hex())
+    tab.assert_clean()
+
+
+@pytest.mark.parametrize("script", ["", "delete globalThis.Worker"])
 def test_a_run_can_be_stopped_at_any_moment(opened, script):
     tab = opened(slow(temperatures=[20_000]), script=script)
     tab.button("Anneal").click()
@@ -177,7 +208,7 @@ GAPS = """() => {
 
 @pytest.mark.timing
 def test_the_whole_takes_at_most_three_seconds_and_the_page_stays_awake(
-    opened, record_testsuite_property
+    opened, slowness, record_testsuite_property
 ):
     tab = opened(slow())
     for _ in range(3):  # other work on this machine may hold up one
@@ -186,10 +217,10 @@ def test_the_whole_takes_at_most_three_seconds_and_the_page_stays_awake(
         tab.button("New seed").click()
         seconds = result(tab)["seconds"]
         gaps, frames = (np.percentile(v, 95) for v in (tab.page.evaluate("gaps"), tab.frames()))
-        if seconds <= 3 and gaps < 50 and frames < 16:
+        if seconds <= 3 * slowness and gaps < 50 and frames < 16:
             break
     record_testsuite_property("draw_seconds", seconds)
     record_testsuite_property("draw_frame_p95_ms", float(frames))
-    assert seconds <= 3
+    assert seconds <= 3 * slowness
     assert gaps < 50
     assert frames < 16

@@ -70,7 +70,7 @@ def test_the_page_filters_what_python_filters(opened):
     page = view.page
     first = arrived(view, "state.steps === 60")
     same_as_pytorch(first, widget)
-    view.button("Switch the dynamics now").press("Enter")
+    view.button("Switch the matrix now").press("Enter")
     switched = arrived(view, "state.steps === 85")
     (_, before, sigma), (t, after, same_sigma) = switched["schedule"][-2:]
     assert (t, same_sigma) == (60, sigma)
@@ -83,7 +83,7 @@ def test_the_page_filters_what_python_filters(opened):
     assert stepped["schedule"][-1] == [85, after, 4]
     same_as_pytorch(stepped, widget)
     assert page.locator("dd").first.inner_text() == "110"
-    assert f"dynamics {after + 1}, \u03c3 = 4" in page.locator("dd").nth(1).inner_text()
+    assert f"matrix {after + 1}, \u03c3 = 4" in page.locator("dd").nth(1).inner_text()
     page.get_by_label("Seed").fill("7")
     page.get_by_label("Seed").press("Enter")
     other = arrived(view, "state.seed === 7")

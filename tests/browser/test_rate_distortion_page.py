@@ -36,7 +36,7 @@ def explorer(**changes):
 
 
 def tangent_slider(tab):
-    return tab.slider("nats per unit of squared error")
+    return tab.slider("Price of errors")
 
 
 def test_the_read_outs_are_the_recorded_numbers_and_a_move_may_be_one_frame(opened):
@@ -118,7 +118,7 @@ def test_the_target_stays_beside_the_sample_which_the_slider_changes(opened):
     assert before[0] == after[0]
     assert before[1] != after[1]
     page = opened(explorer()).page
-    assert "x as VAE 3 decodes it" in page.locator("figcaption").inner_text()
+    assert "x, as VAE 3 redraws it" in page.locator("figcaption").inner_text()
 
 
 def test_references_have_names_inside_the_plot_and_go_by_a_checkbox(opened):

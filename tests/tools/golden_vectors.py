@@ -19,6 +19,7 @@ from page_words import split_words
 from quiz import information_at_least, wilson
 from rewriting_vectors import captions_published, rewriting_published, rewriting_small
 
+from dgm import coding
 from dgm.data import text
 from dgm.papers import bre_gan
 from dgm.papers import mutual_information_lm as lm
@@ -311,6 +312,12 @@ def sentences():
     return [[t, text.tokenise(t).split(), split_words(t)] for t in typed]
 
 
+def files():
+    """Numbers of candidates as the bytes of files."""
+    numbers = [*range(1, 40), 255, 256, 4097, 32768, 2**20 - 1, 2**31 - 1]
+    return [[n, list(coding.write_index(n))] for n in numbers]
+
+
 def plain(value):
     if isinstance(value, torch.Tensor):
         return value.detach().tolist()
@@ -321,7 +328,7 @@ def plain(value):
 
 PARTS = (
     networks, recurrent, gradients, curves, gan_losses, adam, bre_terms, readouts, cells,
-    particles, damage, bounds, lotteries, shares, pools, sentences, hand_drawn,
+    particles, damage, bounds, lotteries, shares, pools, sentences, hand_drawn, files,
     rewriting_small, rewriting_published, captions_published,
 )  # fmt: skip
 

@@ -20,7 +20,7 @@ from posters import STYLE
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "book/_static/moving"
 BYTES, WIDTH, MILLISECONDS = 100_000, 400, 700
-
+NARROW = {"04_controllable_text_vae": 420, "05_pooling_vae": 640}  # as their posters
 IDLE = "() => !document.querySelector('.dgm [aria-busy=true]')"
 SIDE = "(root, value) => { root.querySelector('.dgm-side').style.display = value; }"
 
@@ -32,11 +32,11 @@ def film(page: Page, chapter: dict, poster: Path) -> list[Image.Image]:
     page.wait_for_timeout(3000)
     width, height = Image.open(poster).size
     # As the poster was taken: with read-outs, or without.
-    heights = []
+    heights, wide = [], widget.bounding_box()["width"]
     for display in ("", "none"):
         widget.evaluate(SIDE, display)
         heights.append(widget.bounding_box()["height"])
-    nearest = min(heights, key=lambda each: abs(each - height * 688 / width))
+    nearest = min(heights, key=lambda each: abs(each - height * wide / width))
     widget.evaluate(SIDE, "" if nearest == heights[0] else "none")
     frames = []
     for move in chapter["moves"]:
@@ -64,12 +64,13 @@ def main(html: Path, chosen: list[str]) -> None:
     FOLDER.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 720, "height": 2400}, color_scheme="light")
+        page = browser.new_page(color_scheme="light")
         page.set_default_timeout(60_000)
         for chapter in yaml.safe_load((ROOT / "book/chapters.yaml").read_text("utf-8")):
             name = chapter["page"].rpartition("/")[2]
             if chosen and name not in chosen:
                 continue
+            page.set_viewport_size({"width": NARROW.get(name, 720), "height": 2400})
             page.goto((html / f"{chapter['page']}.html").as_uri())
             page.add_style_tag(content=STYLE)
             if page.locator(".dgm-load").count():

@@ -19,9 +19,11 @@ from playwright.sync_api import Locator, Page, sync_playwright
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "lib/dgm_book/widgets/posters"
 BYTES = 25_000
-# Nobody can move a slider on paper.
-HIDDEN = ".dgm-controls > :not(svg), .dgm-slider, .dgm-hint, .dgm-reset, .dgm-foot"
-HIDDEN += ", .dgm-tabs, .dgm-more, .dgm-how"
+# Nobody can move a slider on paper. Those that wait for a press are narrow.
+NARROW = {"SentenceSteering": 420, "InfluenceRuler": 640}
+HIDDEN = ".dgm:not(.dgm-steer) :is(.dgm-controls > :not(svg), .dgm-slider), .dgm-hint, .dgm-reset"
+HIDDEN += ", .dgm-foot, .dgm-tabs, .dgm-more, .dgm-how"
+HIDDEN += ", :is(.dgm-steer, .dgm-enc:not(.dgm-enc-tau)) .dgm-side"
 STYLE = HIDDEN + ", #pst-back-to-top { display: none !important }"
 # What is tried in turn: the share of the pixels that stay, and whether the read-outs do.
 ATTEMPTS = ((1.0, True), (1.0, False), (0.7, False), (0.5, False))
@@ -80,6 +82,7 @@ def take_posters(html: Path) -> None:
                 page.locator(".dgm-load").first.click()
             names = classes(page)
             for name, view in zip(names, page.locator(".dgm-view").all(), strict=True):
+                page.set_viewport_size({"width": NARROW.get(name, 720), "height": 2400})
                 picture = poster(page, view.locator(".dgm"))
                 (FOLDER / f"{name}.png").write_bytes(picture)
                 print(f"{name}: {len(picture)} bytes")

@@ -58,7 +58,7 @@ class SwitchNow(BookWidget):
     """
 
     _bundle, _link = "switch_now", "switch"
-    title = text("Switch the dynamics, and watch who notices")
+    title = text("Switch the matrix, and watch who notices")
     weights = shared(HyperWeights)
     matrices = sent()
     deviations = sent()
@@ -90,7 +90,7 @@ class SwitchNow(BookWidget):
             "models": [weights.check_frames(name, 2, "gaussian") for name in models],
             "matrices": w.tolist(),
             "deviations": list(DEVIATIONS),
-            "options": {"n_particles": 32, "window": 80, "hazard": 0.04, "bound": 60.0},
+            "options": {"n_particles": 32, "window": 60, "hazard": 0.04, "bound": 60.0},
         }
         schedule = _first_schedule(w, 30) if schedule is None else list(schedule)
         super().__init__(fixed, weights=weights, badge=badge, schedule=schedule, **chosen)

@@ -49,9 +49,8 @@ def badges_of():
         calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
         for call in calls:
             if ast.unparse(call.func) == "display":
-                last = call.args[-1]
-                assert isinstance(last, ast.Call), ast.unparse(call)
-                assert ast.unparse(last.func) == "badge", ast.unparse(call)
+                text = ast.unparse(call)  # the badge last, perhaps in a fold
+                assert text.rstrip(")").rpartition(", ")[2].startswith("badge("), text
         asked = [c.args[-1] for c in calls if ast.unparse(c.func).split(".")[-1] == "badge"]
         return {a.value for a in asked if isinstance(a, ast.Constant)}
 

@@ -34,7 +34,9 @@ def test_each_module_stands_alone_and_is_small(name):
     assert not re.search(rf"\bimport\s*[\"'{{(*]|\bfetch\(|{html}|https?://(?!www\.w3)", script)
     assert re.search(r";export\{[\w$]+ as default\};$", script.strip())
     # The rewriter's code is in it twice, for a worker and for where none can be made.
-    assert len(script.encode()) <= (79_000 if name == "SentenceSteering" else 44_000)
+    # One holds a transformer, the other a code that travels.
+    large = {"SentenceSteering": 79_000, "DrawADigit": 48_000}
+    assert len(script.encode()) <= large.get(name, 44_000)
 
 
 def test_each_widget_has_a_small_committed_poster(pytestconfig):

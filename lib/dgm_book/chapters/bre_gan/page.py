@@ -225,7 +225,7 @@ def pair_term(pairs: Pairs, method: str = "bre") -> float:
 
 def page_targets() -> list[dict[str, Any]]:
     """The mixtures of the playground."""
-    labels = dict.fromkeys(MIXTURES) | {"eight": "eight spots"}
+    labels = dict.fromkeys(MIXTURES) | {"eight": "eight modes"}
     mixtures = {name: gaussian_mixture_2d(name, 1) for name in MIXTURES}
     return [
         {"name": k, "label": labels[k] or k, "centres": m.centres, "sigma": m.sigma}

@@ -11,7 +11,7 @@ from scipy.special import bdtr
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from dgm.data.synthetic import topic_chain
+from dgm.data.synthetic import THEMES, topic_chain
 from dgm.measure import Interval
 from dgm_book import jobs, results, statistics
 from dgm_book.chapters.mutual_information_lm import measure as measures
@@ -363,6 +363,7 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
     numbers: dict[str, Any] = {
         "c": chapter,
         "names": NAMES,
+        "n_topics": len(THEMES),
         "settings": chapter.recipe.texts[chapter.main],
         "first": chapter.texts[chapter.main]["likelihood"][0].values,
         "seeds": results.scale(chapter.texts[chapter.main]),

@@ -31,12 +31,6 @@ RIVALS = ("vae10", "vae2", "gan10")
 SLOPES = ("vae10", "vae2", "gan10", "vae100")
 HEALTH = ("vae10", "gan10")
 GAPS = ("vae2", "vae10", "gan10", "aae10")
-LOW_END = (
-    "Distance of decoded digits to real ones, in the features of a small classifier, against their "
-    "distortion; two standard errors. Each line begins at rate 0, on the right. There a perfect "
-    "sampler, which draws real digits, has distance 0 and the largest D, and the mean image, "
-    "which looks like no digit, has the smallest D."
-)
 SHOWABLE = ("digits",)  # data whose own images the page may hold; MNIST states no licence
 EXPLORED = ("JPEG", "WebP")  # codecs in the explorer
 N_DAMAGED = 16  # images that travel with the damage lab
@@ -421,16 +415,19 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
         for r in (0, -1)
     )
     perceived = {m: chapter.first("perception", m).values["rate 0"] for m in recipes.PERCEIVED}
+    own = chapter.first("perception").values
     values = {
         "low": low,
         "floor": floor,
         "hundred": chapter.gaps["vae100"][-1].values,
+        "widest": max((r.values for m in GAPS for r in chapter.gaps[m]), key=lambda v: v["gap"]),
         "gain": (float(gain.mean()), float(gain.std() / len(gain) ** 0.5)),
         "chains": [float(r.tensors["ess"][-1].mean()) for m in recipes.COLOUR for r in curves[m]],
         "colour": chapter.recipe.colour,
         "limits": summaries.limit_ratios(chapter).mean(1).tolist(),
         "flow": chapter.first("curve", "flow").values,
-        "perceived": perceived | chapter.first("perception").values,
+        "perceived": perceived | {x: own[x] for x in ("real images", "mean image")},
+        "names": {m: label(m) for m in recipes.PERCEIVED},
         "components": float(chapter.first("references").tensors["pca10.distortion"][-1]),
         "accuracy": chapter.first("features").values["accuracy"],
     }

@@ -41,6 +41,7 @@ BEFORE, AFTER = range(-10, 0), range(10, 20)  # steps from a switch
 format_interval = partial(statistics.format_interval, decimals=3)
 format_difference = partial(statistics.format_difference, decimals=3, unit="seed")
 VARIANT, CONTROL = plan.PAIR["switching"]
+LONGEST, LINEAR = plan.SYSTEMS[-1], plan.LONGEST[-1]
 Table = tuple[list[str], list[list[str]]]  # head and rows
 
 
@@ -175,7 +176,7 @@ def evidence(chapter: Chapter) -> dict[str, Models]:
     }
     for dataset in (chapter.system, chapter.music):
         parts[f"widget {dataset}"] = {name: sets[dataset][name][:1] for name in pair[dataset]}
-    parts["course"] = across((d, n) for d in ("switching", chapter.system) for n in pair[d])
+    parts["course"] = across((d, n) for d, names in _courses(chapter).items() for n in names)
     parts["around"] = {name: models[name] for name in pair["switching"]}
     parts["probes"] = parts["around"]
     parts["suites"] = {n: x for n, x in parts[chapter.system].items() if n != "HyperLSTM"}
@@ -215,6 +216,8 @@ def claims(chapter: Chapter) -> list[Claim]:
     rules = {
         "switching": partial(switching_rule, dataset=chapter.system),
         "switching_short": is_long and partial(switching_rule, dataset="switching"),
+        "switching_longest": LONGEST in chapter.sets and partial(longest_rule, control=CONTROL),
+        "linear_path": LONGEST in chapter.sets and partial(longest_rule, control=LINEAR),
         "extrapolation": extrapolation_rule,
         "exact_bayes": exact_bayes_rule,
         "around_switches": around_switches_rule,
@@ -243,8 +246,16 @@ def _levels(chapter: Chapter, dataset: str, models: Iterable[str]) -> dict[str, 
 
 def switching_rule(chapter: Chapter, dataset: str) -> Outcome:
     """Against each VRNN, with either number of particles."""
+    return _switching(chapter, dataset, [m for m in plan.MAIN[1:] if m in chapter.sets[dataset]])
+
+
+def longest_rule(chapter: Chapter, control: str) -> Outcome:
+    """After 750 epochs, against one VRNN, with either number of particles."""
+    return _switching(chapter, LONGEST, [control])
+
+
+def _switching(chapter: Chapter, dataset: str, controls: list[str]) -> Outcome:
     models = chapter.sets[dataset]
-    controls = list(filter(models.__contains__, plan.MAIN[1:]))
     gains = {
         f"minus {control}, {label}": difference(models, VARIANT, control, metric)
         for control in controls
@@ -385,13 +396,14 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
     values: dict[str, Any] = {
         "is_real": is_real,
         "variant": VARIANT,
+        "control": CONTROL,
         "n_seeds": len(models[VARIANT]),
         "n_training": models[VARIANT][0].values["n_training"],
         "n_steps": chapter.recipe.training[chapter.system].n_steps,
         "listen": [_mean(chapter.sets[chapter.music][n]) for n in plan.PAIR[chapter.music]],
         "has_hyper_lstm": "HyperLSTM" in models,
     }
-    values |= _switching_values(chapter)
+    values |= _switching_values(chapter) | _longest_values(chapter)
     if values["has_hyper_lstm"]:
         values |= latent_variable_rule(chapter).values
     if is_real:
@@ -421,7 +433,6 @@ def _switching_values(chapter: Chapter) -> dict[str, Any]:
         "closed": (ours - theirs) / (truth.mean - theirs),
         "medians": " / ".join(f"{float(gap.quantile(0.5)):+.2f}" for gap in by_seed),
         "sides": sides,
-        "rises": _kl_changes(chapter, BEFORE),
         "memoryless": chapter.memoryless(chapter.system),
         "below": [
             n for n, runs in models.items() if _mean(runs) < chapter.memoryless(chapter.system)
@@ -434,21 +445,43 @@ def _switching_values(chapter: Chapter) -> dict[str, Any]:
     return values
 
 
+def _fresh_rates(models: Models) -> Interval | None:
+    fresh = {name: runs[5:] for name, runs in models.items() if runs[5:]}
+    return difference(fresh, *plan.PAIR["exchange-rates"]) if fresh else None
+
+
+def _longest_values(chapter: Chapter) -> dict[str, Any]:
+    models = chapter.sets.get(LONGEST, {})
+    bounds = {n: mean_over_seeds([read(run, "fivo") for run in models[n]]) for n in models}
+    n, epochs = len(models.get(VARIANT, [])), chapter.recipe.training[LONGEST].epochs
+    above = all(bound.mean > chapter.memoryless(LONGEST) for bound in bounds.values())
+    values = {"longest": bounds, "longest_n": n, "longest_seeds": _seeds(n)}
+    return values | {"longest_above": above, "longest_epochs": epochs, "linear_model": LINEAR}
+
+
 def _real_values(chapter: Chapter) -> dict[str, Any]:
     sets, pair = chapter.sets, plan.PAIR
     rows = sets["jsb"][pair["jsb"][0]][0].values["rows"]
+    gaps = {
+        plan.NAMES[name]: difference(models, *pair[name])
+        for name, models in sets.items()
+        if chapter.memoryless(name) and not name.startswith("switching")
+    }
     return {
         "same_size": format_difference(over_sizes(sets["jsb"], False), unit="pair"),
         "same_weights": format_difference(over_sizes(sets["jsb"], True), unit="pair"),
+        "fresh": _fresh_rates(sets.get("exchange-rates", {})),
+        "linear": {
+            plan.NAMES[name]: difference(models, pair[name][0], plan.LINEAR)
+            for name, models in sets.items()
+            if plan.LINEAR in models
+        },
         "chorale_model": pair["jsb"][0],
         "epochs": [row["epoch"] for row in rows[-2:]],
         "gained": rows[-1]["validation"] - rows[-2]["validation"],
         "not_run": [plan.NAMES[name] for name in plan.OTHERS if name not in sets],
-        "sets": {
-            plan.NAMES[name]: difference(models, *pair[name])
-            for name, models in sets.items()
-            if chapter.memoryless(name) and not name.startswith("switching")
-        },
+        "sets": gaps,
+        "clear": [name for name, gap in gaps.items() if gap.n > 2 and gap.low * gap.high > 0],
     }
 
 
@@ -488,21 +521,21 @@ def page_golden(
 
 def page_around(chapter: Chapter) -> list[dict[str, Any]]:
     """KL per step about a switch, a panel per kind of switch, for `figures.through_training`."""
-    titles = {"test": "sigma changes (test)", "switch": "W changes, x starts anew (SWITCH)"}
+    titles = {"test": "noise changes", "switch": "W changes, x anew"}
     panels = []
     for suite, title in titles.items():
         lines = {}
         for name in (CONTROL, VARIANT):
             switches = [result.values["switches"] for result in chapter.models[name]]
             lines[name] = [(values["offsets"], values[suite]["kl"]) for values in switches]
-        panels.append({"title": title, "lines": lines})
+        panels.append({"title": title, "lines": lines, "narrow": True})
     return panels
 
 
 def page_by_step(chapter: Chapter) -> list[dict[str, Any]]:
     """Log-density of each point, median, from the start and about a change of sigma."""
     offsets, panels = list(range(*chapter.recipe.around)), []
-    for key, title in {"start": "from the start", "switch": "about a change of sigma"}.items():
+    for key, title in {"start": "from the start", "switch": "about new noise"}.items():
         sources = {m: [p["by_step"] for p in chapter.probes(m)] for m in (CONTROL, VARIANT)}
         sources |= {name: [chapter.lines[name]] for name in (NO_MEMORY, EXACT)}
         at = offsets if key == "switch" else range(1, len(chapter.lines[EXACT][key]))
@@ -510,36 +543,30 @@ def page_by_step(chapter: Chapter) -> list[dict[str, Any]]:
             name: [(list(at), rows[key][-len(at) :]) for rows in each]
             for name, each in sources.items()
         }
-        panels.append({"title": title, "lines": lines})
+        panels.append({"title": title, "lines": lines, "narrow": True})
     return panels
+
+
+def _courses(chapter: Chapter) -> Mapping[str, tuple[str, ...]]:
+    """Whose training is drawn, by set."""
+    longest = {LONGEST: plan.LONGEST[::-1]} if LONGEST in chapter.sets else {}
+    return {chapter.system: (CONTROL, VARIANT), **longest}
 
 
 def page_course(chapter: Chapter) -> list[dict[str, Any]]:
     """Validation through training on the switching system, for `figures.through_training`."""
     panels = []
-    for dataset in dict.fromkeys(("switching", chapter.system)):
+    for dataset, names in _courses(chapter).items():
         lines = {
             name: [
                 ([row["epoch"] for row in rows], [row["validation"] for row in rows])
                 for rows in (result.values["rows"] for result in chapter.sets[dataset][name])
             ]
-            for name in (CONTROL, VARIANT)
+            for name in names
         }
         ends = lines[VARIANT][0][0]
         for name, level in zip((NO_MEMORY, EXACT), chapter.lines["validation"], strict=True):
             lines[name] = [([ends[0], ends[-1]], 2 * [level])]
         epochs = chapter.recipe.training[dataset].epochs
-        panels.append({"title": f"{epochs} epochs", "lines": lines})
+        panels.append({"title": f"{epochs} epochs", "lines": lines, "narrow": True})
     return panels
-
-
-def page_sizes(chapter: Chapter) -> list[dict[str, Any]]:
-    """Chorale models' bounds by published and by live count, for `figures.through_training`."""
-    panels = []
-    for title, key in {"as published": "as_published", "alive": "live"}.items():
-        points: dict[str, list] = {"VRNN": [], "VHRNN": []}
-        for model, runs in evidence(chapter).get("sizes", {}).items():
-            points[model.split()[0]].append((runs[0].values["final"][key], _mean(runs)))
-        lines = {k: [tuple(map(list, zip(*sorted(v), strict=True)))] for k, v in points.items()}
-        panels.append({"title": title, "lines": lines})
-    return panels if "jsb" in chapter.sets else []

@@ -33,8 +33,8 @@ class Chapter(NamedTuple):
 
     @property
     def system(self) -> str:
-        """The switching system's models that trained longest."""
-        return experiment.longest_system(self.recipe)
+        """The set of the switching system's models that tables, probes and figures are about."""
+        return experiment.main_system(self.recipe)
 
     @property
     def models(self) -> Models:

@@ -94,9 +94,9 @@ const keyOf = (name, form) => ("key" in form && form.key) || name;
 /**
  * What an address (with its #) sets of a widget: the values, and the same as words; null where the address
  * does not name the widget. What a setting may be can depend on others that are set along with it.
- * @type {(address: string, widget: string, forms: Forms, now: Values) => FromAddress | null}
+ * @type {(hash: string, widget: string, forms: Forms, now: Values, inWords?: InWords) => FromAddress | null}
  */
-export function readAddress(address, widget, forms, now) {
+export function readAddress(address, widget, forms, now, inWords = {}) {
   const own = address
     .slice(1)
     .split("&")
@@ -117,7 +117,8 @@ export function readAddress(address, widget, forms, now) {
       if (text === undefined || value === undefined) continue;
       given[name] = value;
       const shown = unescaped(text) ?? "";
-      words.push(`${keyOf(name, form).replaceAll("_", " ")}${shown.length < 60 ? ` ${shown}` : ""}`);
+      const plain = `${keyOf(name, form).replaceAll("_", " ")}${shown.length < 60 ? ` ${shown}` : ""}`;
+      words.push(inWords[name]?.(value) ?? plain);
     }
     setting = { values: given, words };
   }

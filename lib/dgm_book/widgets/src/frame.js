@@ -50,7 +50,7 @@ function buildFrame({ title, badge, hint }) {
 // that may be other values later than at first. `start(measure, draw)` draws now and whenever one changes, or
 // the width; it returns what ends all that.
 /** @type {(props: RenderProps, options: WidgetOptions) => Widget} */
-export function openWidget({ model, el }, { names, hint, kind = "", forms }) {
+export function openWidget({ model, el }, { names, hint, kind = "", forms, inWords }) {
   const frame = buildFrame({ title: model.get("title"), badge: model.get("badge"), hint });
   frame.root.className = `dgm ${kind}`.trim();
   /** @type {Ask | null} */
@@ -89,7 +89,7 @@ export function openWidget({ model, el }, { names, hint, kind = "", forms }) {
   const set = model.set.bind(model);
   const state = () => Object.fromEntries(names.map((name) => [name, get(name)]));
   const first = state();
-  const link = followAddress(frame, { ...get("address"), state, first, save, also: forms });
+  const link = followAddress(frame, { ...get("address"), state, first, save, also: forms, inWords });
   return { ...frame, get, set, first, save, change, ask, start };
 }
 

@@ -80,32 +80,33 @@ function cellPaths({ lengths, paint, corners }, at, up) {
 }
 
 // Triangles without BRE, dots with it.
-/** @type {(fakes: Float32Array, withBre: boolean, at: Scale1D, up: Scale1D) => Path2D} */
-function fakeMarks(fakes, withBre, at, up) {
+/** @type {(fakes: Float32Array, withBre: boolean, size: number, at: Scale1D, up: Scale1D) => Path2D} */
+function fakeMarks(fakes, withBre, size, at, up) {
   const marks = new Path2D();
   for (let k = 0; k < fakes.length; k += 2) {
     const [x, y] = [at(fakes[k]), up(fakes[k + 1])];
-    marks.moveTo(x + (withBre ? 2.3 : 0), y - (withBre ? 0 : 2.9));
-    if (withBre) marks.arc(x, y, 2.3, 0, 7);
-    else for (const side of [2.7, -2.7]) marks.lineTo(x + side, y + 2);
+    marks.moveTo(x + size * (withBre ? 2.3 : 0), y - size * (withBre ? 0 : 2.9));
+    if (withBre) marks.arc(x, y, 2.3 * size, 0, 7);
+    else for (const side of [2.7, -2.7]) marks.lineTo(x + size * side, y + 2 * size);
   }
   return marks;
 }
 
 // Length by the root of the slope, so that the flat parts show too.
-/** @type {(panel: GanPanel, at: Scale1D, up: Scale1D) => number[][]} */
-function arrowLines({ arrows, fakes }, at, up) {
+/** @type {(panel: GanPanel, size: number, at: Scale1D, up: Scale1D) => number[][]} */
+function arrowLines({ arrows, fakes }, size, at, up) {
   const places = Array.from({ length: arrows.length / 2 }, (_, k) => 2 * k);
   const sizes = places.map((k) => Math.hypot(arrows[k], arrows[k + 1]));
   const steepest = Math.max(0, ...sizes);
   return places.flatMap((k, i) => {
     if (!sizes[i]) return [];
     const [dx, dy] = [arrows[k] / sizes[i], -arrows[k + 1] / sizes[i]];
-    const long = 7 + 17 * Math.sqrt(sizes[i] / steepest);
+    const long = size * (7 + 17 * Math.sqrt(sizes[i] / steepest));
     const [x, y] = [at(fakes[k]), up(fakes[k + 1])];
     const [tipX, tipY] = [x + long * dx, y + long * dy];
-    const [backX, backY] = [tipX - 4.5 * dx, tipY - 4.5 * dy];
-    const head = [backX - 2.5 * dy, backY + 2.5 * dx, tipX, tipY, backX + 2.5 * dy, backY - 2.5 * dx];
+    const [back, side] = [4.5 * size, 2.5 * size];
+    const [backX, backY] = [tipX - back * dx, tipY - back * dy];
+    const head = [backX - side * dy, backY + side * dx, tipX, tipY, backX + side * dy, backY - side * dx];
     return [[x, y, tipX, tipY], head];
   });
 }
@@ -115,6 +116,7 @@ export function drawPlane(canvas, theme, { panel, real, target, reach, seams, p 
   const [pen, width] = sheetOf(canvas, theme);
   const at = linear([-reach, reach], [0, width]);
   const up = linear([reach, -reach], [0, width]);
+  const size = Math.min(1, width / 250);
   pen.fillStyle = theme.tones[0];
   pen.fillRect(0, 0, width, width);
   pen.lineWidth = 0.7;
@@ -134,18 +136,19 @@ export function drawPlane(canvas, theme, { panel, real, target, reach, seams, p 
   }
   pen.stroke(rings);
   pen.fillStyle = theme.model[p];
-  pen.fill(fakeMarks(panel.fakes, p > 0, at, up));
+  pen.fill(fakeMarks(panel.fakes, p > 0, size, at, up));
   pen.strokeStyle = theme.ink;
-  pen.lineWidth = 1.1;
-  pen.stroke(linesThrough(...arrowLines(panel, at, up)));
+  pen.lineWidth = 1.1 * size;
+  pen.stroke(linesThrough(...arrowLines(panel, size, at, up)));
 }
 
 /** @type {(canvas: HTMLCanvasElement, theme: GanTheme, view: CurvesView) => void} */
-export function drawCurves(canvas, theme, { losses: { d, g, n }, top, steps, weights, p }) {
+export function drawCurves(canvas, theme, { losses: { d, g, n }, top, steps, step, weights, p }) {
   const height = 128;
   const [pen, width] = sheetOf(canvas, theme, height);
   const [left, right] = [24, width - 16];
-  const px = linear([0, 1], [left, right]);
+  const shown = Math.min(1, (1000 * Math.max(1, Math.ceil(step / 1000))) / steps);
+  const px = linear([0, shown], [left, right]);
   const scale = linear([0, top], [height - 20, 18]);
   /** @type {Scale1D} */
   const py = (v) => scale(Math.min(v, top));
@@ -158,9 +161,9 @@ export function drawCurves(canvas, theme, { losses: { d, g, n }, top, steps, wei
     pen.fillText(String(v), left - 5, py(v) + 4);
   }
   pen.textAlign = "left";
-  pen.fillText(`Loss in nats: D solid, G dashed${p ? "; w dotted" : ""}`, left, 11);
+  pen.fillText(p ? "Losses; dotted: w" : "Losses", 0, 11);
   pen.textAlign = "center";
-  for (const share of [0, 0.5, 1]) {
+  for (const share of [0, shown / 2, shown]) {
     pen.fillText((share * steps).toLocaleString("en"), Math.min(px(share), width - 20), height - 5);
   }
   const line = (/** @type {Doubles} */ values) =>
@@ -172,7 +175,7 @@ export function drawCurves(canvas, theme, { losses: { d, g, n }, top, steps, wei
   pen.stroke(line(g));
   pen.setLineDash([1.5, 3]);
   pen.strokeStyle = theme.ink;
-  if (p) pen.stroke(linesThrough([px(0), py(weights[0]), px(1), py(weights[1])]));
+  if (p) pen.stroke(linesThrough([px(0), py(weights[0]), px(shown), py(linear([0, 1], weights)(shown))]));
   pen.setLineDash([]);
 }
 
@@ -180,8 +183,8 @@ export function drawCurves(canvas, theme, { losses: { d, g, n }, top, steps, wei
 export function drawPairs(canvas, theme, bins, eta, p) {
   const height = 78;
   const [pen, width] = sheetOf(canvas, theme, height);
-  const [left, right, bottom] = [24, width - 16, height - 18];
-  const px = linear([-1, 1], [left, right]);
+  const [left, right, bottom] = [0, width, height - 18];
+  const px = linear([-1.15, 1.15], [left, right]);
   pen.fillStyle = theme.edge;
   pen.globalAlpha = 0.45;
   pen.fillRect(px(-eta), 18, px(eta) - px(-eta), bottom - 18);
@@ -190,14 +193,15 @@ export function drawPairs(canvas, theme, bins, eta, p) {
   pen.fillStyle = theme.model[p];
   for (const [b, count] of bins.entries()) {
     const tall = Math.sqrt(count / most) * (bottom - 24);
-    pen.fillRect(Math.max(left, px(b / 20 - 1) - 2), bottom - tall, 4, tall);
+    pen.fillRect(px(b / 20 - 1) - 2, bottom - tall, 4, tall);
   }
   pen.strokeStyle = pen.fillStyle = theme.soft;
   pen.lineWidth = 1;
   const edges = [-eta, eta].map((edge) => [px(edge), 18, px(edge), bottom]);
   pen.stroke(linesThrough([left, bottom, right, bottom], ...edges));
   pen.textAlign = "left";
-  pen.fillText("Pairs of fakes: agreement G in layer 2", left, 11);
-  pen.textAlign = "center";
-  for (const g of [-1, 0, 1]) pen.fillText(String(g).replace("-", "\u2212"), px(g), height - 4);
+  pen.fillText("Agreement of fakes in pairs", left, 11);
+  pen.fillText("\u22121, opposite", left, height - 4);
+  pen.textAlign = "right";
+  pen.fillText("1, equal", right, height - 4);
 }

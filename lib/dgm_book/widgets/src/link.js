@@ -21,7 +21,7 @@ function offer(foot, link) {
  * also by one that the address holds already. The focus and the page stay where they are.
  * @type {(frame: Frame, widget: Addressed) => { show(): void, stop(): void }}
  */
-export function followAddress({ root, foot }, { name, forms, state, first, save, also }) {
+export function followAddress({ root, foot }, { name, forms, state, first, save, also, inWords }) {
   /** @type {Forms} */
   const all = (now) => {
     const own = Object.entries({ ...forms, ...also?.(now) }).filter(([trait]) => trait in first);
@@ -30,7 +30,7 @@ export function followAddress({ root, foot }, { name, forms, state, first, save,
   const note = element("p.dgm-link-note", { role: "status" });
   /** @type {(address: string) => boolean} */
   function follow(address) {
-    const setting = readAddress(address, name, all, state());
+    const setting = readAddress(address, name, all, state(), inWords);
     if (!setting) return false;
     if (setting.words.length) save(setting.values);
     note.textContent = setting.words.length ? `Set by a link: ${setting.words.join(", ")}.` : "";

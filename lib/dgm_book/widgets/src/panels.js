@@ -1,25 +1,26 @@
-// Panels over time: both coordinates of a system, what models predict, marks of changes, and heat maps.
+// Panels over time: a coordinate of a system, what models predict, marks of changes, and heat maps.
 
 import { linear, through } from "./charts.js";
-import { element, italic, MARKS, penOf, shape, ticks } from "./frame.js";
+import { element, MARKS, penOf, shape, ticks } from "./frame.js";
 import { spanFor } from "./models/switching.js";
 import { axisName, bottomAxis, leftAxis, short, words } from "./plot.js";
 
-export const [LEFT, RIGHT, GAP, TOP] = [32, 6, 26, 32]; // px, of the whole picture
+export const [LEFT, RIGHT, GAP, TOP] = [32, 6, 21, 32]; // px, of the whole picture
 
 // A panel of an SVG for values from `low` to `high`; nothing of what `draw` returns is drawn outside.
-/** @type {(id: string, title: Children, box: PanelBox, draw: (py: Fixed) => SVGElement[]) => SVGElement} */
+/** @type {(id: string, title: string, box: PanelBox, draw: (py: Fixed) => SVGElement[]) => SVGElement} */
 export function panelOf(id, title, { top, width, height, low, high }, draw) {
   const scale = linear([low, high], [top + height, top]);
   /** @type {Fixed} */
   const py = (v) => scale(v).toFixed(1);
   const text = (/** @type {number} */ v) => short(v, 4);
+  const values = ticks(low, high, Math.round(height / 20));
   return shape(
     "g",
     shape("clipPath", { id }, shape("rect", { x: LEFT, y: top, width, height })),
-    ...leftAxis(ticks(low, high, 4), { py, left: LEFT, right: LEFT + width, gap: 4, text }),
+    ...leftAxis(values, { py, left: LEFT, right: LEFT + width, gap: 4, text }),
     shape("g", { "clip-path": `url(#${id})` }, ...draw(py)),
-    shape("text.dgm-strong.dgm-halo", { x: LEFT + 3, y: top - 5 }, ...title),
+    shape("text.dgm-strong.dgm-halo", { x: LEFT + 3, y: top - 5 }, title),
   );
 }
 
@@ -48,45 +49,49 @@ function bandPath(mean, deviation, px, py, gap) {
 /** A line of a model. @type {(kind: string, dash: string, d: string) => SVGElement} */
 export const lineOf = (kind, dash, d) => shape(`path.dgm-line-of.${kind}`, { "stroke-dasharray": dash, d });
 
-// Both coordinates: the band and mean of the first model, the edges of a second's band, and the data.
-/** @type {(id: string, box: PanelBox, px: Fixed, steps: CourseStep[], m: Prediction[]) => SVGElement[]} */
-export function coordinatePanels(id, box, px, steps, [model, other]) {
+// The first of two coordinates: the band and mean of the first model, the edges of a second's band, the data.
+/** @type {(id: string, box: PanelBox, px: Fixed, steps: CourseStep[], m: Prediction[]) => SVGElement} */
+export function coordinatePanel(id, box, px, steps, [model, other]) {
   const gap = (/** @type {number} */ i) => steps[i].fresh;
-  const most = steps.reduce((top, { x }) => Math.max(top, Math.abs(x[0]), Math.abs(x[1])), 0.8);
-  const high = spanFor(1.2 * most);
-  return [0, 1].map((d) => {
-    const column = (/** @type {Doubles[]} */ rows) => rows.map((row) => row[d]);
-    const sub = shape("tspan", { "baseline-shift": "sub", "font-size": "9" }, String(d + 1));
-    const title = [italic("x"), sub, d ? "" : ", expected \u00b1 2 deviations"];
-    const top = box.top + d * (box.height + GAP);
-    return panelOf(`${id}-x${d + 1}`, title, { ...box, top, low: -high, high }, (py) => {
-      const [mean, deviation, data] = [model.mean, model.deviation, steps.map(({ x }) => x)].map(column);
-      const edges = other
-        ? [1, -1].map((side) => edge(column(other.mean), column(other.deviation), side))
-        : [];
-      const beside = edges.map((values) => linePath(values, px, py, gap)).join("");
-      const dots = data.map((v, i) => MARKS.circle(+px(i), +py(v), other ? 1.7 : 1.6));
-      return [
-        shape("path.dgm-reach-ours", { d: bandPath(mean, deviation, px, py, gap) }),
-        ...(other ? [lineOf("dgm-base", "5 3", beside)] : []),
-        lineOf("dgm-ours", "", linePath(mean, px, py, gap)),
-        shape("path.dgm-data-line", { d: linePath(data, px, py, gap) }),
-        shape("path.dgm-data-dots", { d: dots.join("") }),
-      ];
-    });
+  const first = (/** @type {Doubles[]} */ rows) => rows.map(([v]) => v);
+  const [mean, deviation, data] = [model.mean, model.deviation, steps.map(({ x }) => x)].map(first);
+  const sides = [1, -1];
+  const edges = other ? sides.map((side) => edge(first(other.mean), first(other.deviation), side)) : [];
+  const reach = [...sides.map((side) => edge(mean, deviation, side)), ...edges].flat();
+  const [most, far] = [data, reach].map((v) => v.reduce((top, x) => Math.max(top, Math.abs(x)), 0.8));
+  const high = spanFor(1.05 * Math.min(Math.max(most, far), 4 * most));
+  const title = "First coordinate, expected \u00b1 2 deviations";
+  return panelOf(`${id}-x`, title, { ...box, low: -high, high }, (py) => {
+    const beside = edges.map((values) => linePath(values, px, py, gap)).join("");
+    const dots = data.map((v, i) => MARKS.circle(+px(i), +py(v), other ? 1.7 : 1.6));
+    return [
+      shape("path.dgm-reach-ours", { d: bandPath(mean, deviation, px, py, gap) }),
+      ...(other ? [lineOf("dgm-base", "5 3", beside)] : []),
+      lineOf("dgm-ours", "", linePath(mean, px, py, gap)),
+      shape("path.dgm-data-line", { d: linePath(data, px, py, gap) }),
+      shape("path.dgm-data-dots", { d: dots.join("") }),
+    ];
   });
 }
 
-// Upright lines where something changes, from the top to `bottom`: `says` gives their kind and label.
+// Upright lines where something changes, through each of `spans`: `says` gives their kind and label.
 /** @type {(steps: CourseStep[], place: ChangePlace, says: SayChange) => SVGElement[]} */
-export function changeMarks(steps, { wide, width, bottom }, says) {
+export function changeMarks(steps, { wide, width, spans }, says) {
   return steps.flatMap((step, i) => {
     const mark = says(step, steps[i - 1]);
     if (!mark) return [];
     const x = +(LEFT + i * wide).toFixed(1);
     const label = { class: "dgm-strong dgm-halo", "text-anchor": x > width - 35 ? "end" : "middle" };
-    return [shape(`path.${mark[0]}`, { d: `M${x} 13V${bottom}` }), words(x, 10, mark[1], label)];
+    const d = spans.map(([top, tall]) => `M${x} ${top}v${tall}`).join("");
+    return [shape(`path.${mark[0]}`, { d }), words(x, 10, mark[1], label)];
   });
+}
+
+/** What changed, in words. @type {(now: Law, before?: Law) => string} */
+export function changeOf({ which, sigma }, before) {
+  const matrix = before?.which === which ? "" : `matrix ${which + 1}`;
+  const noise = before?.sigma === sigma ? "" : `noise ${sigma}`;
+  return [matrix, noise].filter(Boolean).join(" and ");
 }
 
 // The axis of the steps beneath a picture.

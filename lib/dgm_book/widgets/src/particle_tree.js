@@ -5,12 +5,11 @@ import { between, linear, through } from "./charts.js";
 import { element, italic, MARKS, penOf, shape, ticks } from "./frame.js";
 import { axisName, leftAxis, resize, words } from "./plot.js";
 
-const [LEFT, TOP, TALL, GAP, LOW] = [30, 8, 230, 30, 56]; // px, of the picture
+const [LEFT, TOP, TALL, GAP, LOW] = [30, 8, 190, 30, 56]; // px, of the picture
 const BOTTOM = TOP + TALL + GAP + LOW;
 const KEY =
-  "A dot is a particle, its area its weight. Strong lines lead to a particle of the last step, pale " +
-  "ones have died out. Thick line and band: the Kalman mean, two deviations to either side; crosses: " +
-  "observations. A wedge marks a resampling.";
+  "Dots are particles, their area the weight. Strong lines lead to the last step, pale ones died out. " +
+  "Thick line and band: the Kalman mean \u00b1 2 deviations; crosses: observations; wedges: resampling.";
 
 /** @type {(w: Widget) => Tree} */
 export function makeTree(w) {

@@ -5,7 +5,7 @@ import { place, resize, words } from "./plot.js";
 
 const NOTES = ["C", "C\u266f", "D", "E\u266d", "E", "F", "F\u266f", "G", "A\u266d", "A", "B\u266d", "B"];
 const KEYS = 46; // px, of the keyboard beside the roll
-const [TOP, TALL, BOTTOM] = [18, 352, 18];
+const [TOP, BOTTOM] = [18, 18];
 const START = { "text-anchor": "start" };
 /** @type {Record<string, [number, number]>} */
 const MOVES = {
@@ -36,7 +36,7 @@ export function makeRoll({ opening, changed, seek, say, ask }) {
   roll.append(ground, ...parts);
   const holder = element("div.dgm-mu-scroll", roll);
   let cursor = { t: 0, pitch: 60 };
-  let [key, low, high, wide, row] = ["", 36, 84, 9, 1];
+  let [key, low, high, wide, row, tall] = ["", 36, 84, 9, 1, 352];
   const y = (/** @type {number} */ pitch) => TOP + (high - pitch) * row;
 
   function toggle(/** @type {number} */ t, /** @type {number} */ pitch) {
@@ -77,7 +77,7 @@ export function makeRoll({ opening, changed, seek, say, ask }) {
     const ebony = black.map((pitch) => `M${KEYS - 16} ${y(pitch)}h11v${row}h-11Z`);
     keys.replaceChildren(
       ...octaves.map((p) => words(KEYS - 20, y(p) + row, nameOf(p), { "text-anchor": "end" })),
-      shape("path.dgm-mu-ivory", { d: `M${KEYS - 16} ${TOP}h16v${TALL}h-16Z` }),
+      shape("path.dgm-mu-ivory", { d: `M${KEYS - 16} ${TOP}h16v${tall}h-16Z` }),
       shape("path.dgm-mu-ebony", { d: ebony.join("") }),
     );
     const rows = black.map((pitch) => `M0 ${y(pitch)}h${whole}v${row}H0Z`);
@@ -87,10 +87,10 @@ export function makeRoll({ opening, changed, seek, say, ask }) {
     const edge = first * wide;
     ground.replaceChildren(
       shape("path.dgm-mu-black", { d: rows.join("") }),
-      shape("path.dgm-grid", { d: [...lines, ...bars.map((t) => `M${t * wide} ${TOP}v${TALL}`)].join("") }),
-      ...numbers.map((t) => words(t * wide + 2, TOP + TALL + 14, String(t + 1), START)),
-      shape("path.dgm-mu-opening", { d: `M0 ${TOP}h${edge}v${TALL}H0Z` }),
-      shape("path.dgm-mu-edge", { d: `M${edge} ${TOP - 12}v${TALL + 12}` }),
+      shape("path.dgm-grid", { d: [...lines, ...bars.map((t) => `M${t * wide} ${TOP}v${tall}`)].join("") }),
+      ...numbers.map((t) => words(t * wide + 2, TOP + tall + 14, String(t + 1), START)),
+      shape("path.dgm-mu-opening", { d: `M0 ${TOP}h${edge}v${tall}H0Z` }),
+      shape("path.dgm-mu-edge", { d: `M${edge} ${TOP - 12}v${tall + 12}` }),
       words(2, TOP - 6, edge > 55 ? "opening" : "", START),
       words(edge + 5, TOP - 6, `${writer} writes`, START),
     );
@@ -113,10 +113,11 @@ export function makeRoll({ opening, changed, seek, say, ask }) {
       const across = Math.max(9, (width - KEYS - 4) / frames);
       const now = [least, most, frames, opening().length, across, writer].join();
       if (now === key) return false;
-      [key, low, high, wide, row] = [now, least, most, across, TALL / (most - least + 1)];
+      tall = width < 450 ? 245 : 352;
+      [key, low, high, wide, row] = [now, least, most, across, tall / (most - least + 1)];
       for (const svg of [roll, keys]) {
         const size = svg === keys ? KEYS : wide * frames;
-        resize(svg, size, TOP + TALL + BOTTOM);
+        resize(svg, size, TOP + tall + BOTTOM);
         svg.style.width = `${size}px`;
       }
       drawGround(frames, opening().length, writer);
@@ -132,7 +133,7 @@ export function makeRoll({ opening, changed, seek, say, ask }) {
     drawHead(at, glide, pitches, follow) {
       place(sounding, { d: barsOf(pitches.map((pitch) => [pitch, at, 1])).join("") });
       const x = (at + glide) * wide;
-      place(headPath, { d: `M${x} ${TOP - 4}v${TALL + 8}` });
+      place(headPath, { d: `M${x} ${TOP - 4}v${tall + 8}` });
       const box = `M${cursor.t * wide} ${y(cursor.pitch)}h${wide}v${row}h${-wide}Z`;
       place(cursorPath, { d: roll.matches(":focus") ? box : "" });
       const { scrollLeft, clientWidth } = holder;

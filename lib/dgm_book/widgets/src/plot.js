@@ -54,28 +54,20 @@ export function sign(kind, ...parts) {
   return shape("svg", { viewBox: "0 0 34 14", class: kind, "aria-hidden": "true" }, ...parts);
 }
 
-// Texts that do not cover each other: `add` puts one lower where another stands already; `beside` puts a
-// text, which nothing need avoid, lower (1) or higher (-1) than those that stand in its way.
+// Texts that do not cover each other: `add` puts one higher where another stands already, at the top lower.
 /** @type {() => Labels} */
 export function makeLabels() {
   /** @type {[x: number, y: number, wide: number][]} */
   let taken = [];
-  const inTheWay = (/** @type {number[]} */ [x, y, wide], apart = 12) =>
-    taken.find((one) => one[0] < x + wide && x < one[0] + one[2] && Math.abs(one[1] - y) < apart);
   return {
     clear() {
       taken = [];
     },
-    add(node, x, top, wide) {
-      let y = top;
-      while (inTheWay([x, y, wide])) y += 2;
-      if (wide) taken.push([x, y, wide]);
-      place(node, { x, y });
-    },
-    beside(node, x, from, wide, towards) {
+    add(node, x, from, wide) {
+      const step = from < 40 ? 2 : -2;
       let y = from;
-      for (let one = inTheWay([x, y, wide], 15); one; one = inTheWay([x, y, wide], 15))
-        y = one[1] + 16 * towards;
+      while (taken.some((t) => t[0] < x + wide && x < t[0] + t[2] && Math.abs(t[1] - y) < 13)) y += step;
+      if (wide) taken.push([x, y, wide]);
       place(node, { x, y });
     },
   };

@@ -92,8 +92,9 @@ export function makeChart(w, curves, references, looks) {
   const behind = shape("g", ...others.flatMap(({ line, marks }) => [line, marks]));
   const tangent = shape("path.dgm-rd-tangent", { fill: "none" });
   const meet = shape("circle.dgm-rd-meet", { r: 4, cx: LEFT });
-  const note = shape("text.dgm-strong.dgm-halo");
-  const slope = shape("text.dgm-halo", { "text-anchor": "start" }, "slope \u2212", italic("\u03b2"));
+  // What the dashes say stands in the corner where no curve comes.
+  const [slope, note] = [TOP + 8, TOP + 24].map((y) => shape("text.dgm-halo", { y, "text-anchor": "end" }));
+  slope.append("dashes: slope \u2212", italic("\u03b2"));
   const dot = shape("path.dgm-rd-dot");
   svg.append(clip, axes, shape("g", { "clip-path": `url(#${w.id}-clip)` }, behind, pile));
   svg.append(shape("g", ...[...others, ...layers].map(({ name }) => name)), tangent, meet, slope, note, dot);
@@ -157,11 +158,11 @@ export function makeChart(w, curves, references, looks) {
       for (const [i, { group, mark, dash }] of layers.entries()) {
         group.replaceChildren(...curveParts(curves[i], mark, dash, now));
       }
-      // Each curve's name stands at its end, lower where another stands already.
+      // Each curve's name stands at its end, higher where another stands already.
       labels.clear();
       const ends = curves.map((curve, i) => [i, px(last(curve.distortion)) + 8, py(last(curve.rate)) + 4]);
-      for (const [i, at, height] of ends.sort((a, b) => a[2] - b[2])) {
-        labels.add(layers[i].name, at, height, layers[i].name.getComputedTextLength());
+      for (const [i, at, height] of ends.sort((a, b) => b[1] - a[1])) {
+        labels.add(layers[i].name, at, height, 1.2 * layers[i].name.getComputedTextLength());
       }
       drawReferences(now, view.references);
     },
@@ -180,7 +181,7 @@ export function makeChart(w, curves, references, looks) {
     },
     follow(curve, at) {
       if (!box) return;
-      const { px, py, right, top, bottom, log, logRate, least, farthest, lowest, most } = box;
+      const { px, py, right, bottom, log, logRate, least, farthest, lowest, most } = box;
       const low = Math.floor(at);
       const high = Math.min(low + 1, curve.beta.length - 1);
       const [d, r, beta] = [curve.distortion, curve.rate, curve.beta].map(
@@ -198,20 +199,11 @@ export function makeChart(w, curves, references, looks) {
       const inside = meets <= most && meets >= lowest;
       meet.style.display = inside && !log ? "" : "none";
       place(meet, { cy: py(meets) });
-      const text = meets <= most ? "\u2212log *Z* = " : "to \u2212log *Z* = ";
-      note.replaceChildren(...rich(`${text}${number(meets, 3)}${meets <= most ? "" : " \u2191"}`, italic));
-      note.style.display = log ? "none" : "";
-      const [[x1, y1], [x2, y2]] = [path[0], last(path)];
-      labels.beside(
-        note,
-        Math.min(x1 + 10, right - 130),
-        Math.max(y1 + (inside ? -8 : 14), top + 12),
-        130,
-        1,
+      note.replaceChildren(
+        ...rich(`${inside ? "\u25cb" : "to"} \u2212log *Z* = ${number(meets, 3)}`, italic),
       );
-      slope.style.display = r < lowest ? "none" : "";
-      const [x, y] = [(px(d) + x2) / 2 + 8, (py(r) + y2) / 2 - 6];
-      labels.beside(slope, Math.min(x, right - 52), Math.min(y, bottom - 8), 52, -1);
+      note.style.display = log ? "none" : "";
+      for (const text of [slope, note]) place(text, { x: right });
     },
   };
 }

@@ -11,7 +11,8 @@ export function marked(text, spans) {
   const parts = spans.flatMap(([first, last]) => {
     const before = text.slice(end, first);
     end = last;
-    return [before, element("ins", text.slice(first, last))];
+    const part = text.slice(first, last);
+    return [before, /[^\p{P}\s]/u.test(part) ? element("ins", part) : part]; // a comma alone is no new word
   });
   return [...parts, text.slice(end)].filter((part) => part !== "");
 }
@@ -106,10 +107,9 @@ export function choicesOf(id, choose) {
     const best = Math.max(...rewrites.map(({ scores }) => scores.total));
     const rows = rewrites.map(({ text, changed, scores }, k) => {
       const said = element("span.dgm-other", { dir: "auto" }, ...marked(text, changed));
-      const score = element("span.dgm-odds", scores.total.toFixed(2).replace("-", "\u2212"));
-      return element("label", radios[k], said, shareBar(Math.exp(scores.total - best)), score);
+      return element("label", radios[k], said, shareBar(Math.exp(scores.total - best)));
     });
-    list.replaceChildren(...rows);
+    list.replaceChildren(...(rows.length > 1 ? rows : [])); // one alone stands above
   }
   return {
     node: list,

@@ -41,6 +41,7 @@ export function stopsDial(change, form) {
     node: element("div", slider, names),
     name(given) {
       stops = given;
+      slider.style.setProperty("--stops", String(given.length));
       names.replaceChildren(...stops.map((stop) => element("span", stop)));
     },
     weights: () => stops.map((_, k) => Number(k === stopAt(form.w.get("position"), stops.length))),

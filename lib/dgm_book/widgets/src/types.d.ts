@@ -106,6 +106,9 @@ type Form =
 /** What settings may be, given what all are. */
 type Forms = (now: Values) => Record<string, Form>;
 type FromAddress = { values: Values; words: string[] };
+/** A setting's value in words, where its text in the address is none. */
+// biome-ignore lint/suspicious/noExplicitAny: each setting has its own type.
+type InWords = Record<string, (value: any) => string>;
 type Addressed = {
   name: string;
   forms: Record<string, Form>;
@@ -113,8 +116,9 @@ type Addressed = {
   state(): Values;
   first: Values;
   save(values: Values): void;
+  inWords?: InWords;
 };
-type WidgetOptions = { names: string[]; hint: string; kind?: string; forms?: Forms };
+type WidgetOptions = { names: string[]; hint: string; kind?: string; forms?: Forms; inWords?: InWords };
 
 /** What changes with a widget's traits or its width, and what ends besides. */
 type StartOptions = {
@@ -216,8 +220,9 @@ type Fixed = (v: number) => string;
 type PanelBox = Record<"top" | "width" | "height" | "low" | "high", number>;
 /** Of each step, by coordinate. */
 type Prediction = Record<"mean" | "deviation", Doubles[]>;
-/** Width of a step, of the picture, and where the lines end, px. */
-type ChangePlace = Record<"wide" | "width" | "bottom", number>;
+/** Width of a step, of the picture, and tops and heights of the lines, px. */
+type ChangePlace = Record<"wide" | "width", number> & { spans: number[][] };
+type Law = { which: number; sigma: number };
 type SayChange = (step: CourseStep, before?: CourseStep) => [kind: string, label: string] | null;
 /** `colour` gives red, green, blue and opacity of a pixel. */
 type HeatSheet = {
@@ -244,7 +249,6 @@ type Sound = {
 type Labels = {
   clear(): void;
   add(node: Element, x: number, y: number, wide: number): void;
-  beside(node: Element, x: number, y: number, wide: number, towards: number): void;
 };
 
 // piano_roll.js
@@ -296,4 +300,4 @@ type PlaneView = {
   seams: boolean;
   p: number;
 };
-type CurvesView = { losses: GanLosses; top: number; steps: number; weights: number[]; p: number };
+type CurvesView = Record<"top" | "steps" | "step" | "p", number> & { losses: GanLosses; weights: number[] };

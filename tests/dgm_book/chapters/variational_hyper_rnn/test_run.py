@@ -59,7 +59,7 @@ class TestRecipe:
         absent = results.missing(jobs.over_seeds(experiment.run, 0)(profile))
         runs = experiment.runs(profile, recipe)
         probed = [
-            n for d, m, n in runs if d == experiment.longest_system(recipe) and m in plan.PAIR[d]
+            n for d, m, n in runs if d == experiment.main_system(recipe) and m in plan.PAIR[d]
         ]
         others = len(probed) + len(experiment.walks(recipe)) + 2  # exact Bayes and the lines
         assert len({n for n, _ in absent}) == len(absent) == len(runs) + others

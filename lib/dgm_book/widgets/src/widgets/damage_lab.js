@@ -147,6 +147,7 @@ export default defineWidget(
   {
     measure: "dgm:damage",
     names: ["alpha", "blur"],
+    kind: "dgm-damage",
     hint:
       "*\u03b1* to 0.99, so that 99 codes of 100 are junk: the curve rises by at most 4.6 nats, " +
       "wherever you look. Then blur.",

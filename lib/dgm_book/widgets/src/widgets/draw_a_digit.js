@@ -3,6 +3,7 @@
 import "../styles/draw_a_digit.css";
 import { axesOf, linear, through } from "../charts.js";
 import { pushButton } from "../controls.js";
+import { makeFile } from "../drawing_file.js";
 import { gapInWords, makeJob, same } from "../drawing_job.js";
 import { makePad } from "../drawing_pad.js";
 import { formOf, pickOf, put, readoutList, tableBy } from "../form.js";
@@ -16,7 +17,7 @@ import { place, resize } from "../plot.js";
 /** @import { Job, Result } from "../drawing_job.js" */
 
 const TILES = 9;
-const [LEFT, TOP, BOTTOM] = [42, 10, 260]; // px, of the chart
+const [LEFT, TOP, BOTTOM] = [42, 10, 220]; // px, of the chart
 const HINT =
   "draw a seven, then give it a stroke that no seven has. What does the model leave out, and " +
   "what does that cost?";
@@ -172,8 +173,8 @@ function makeReadouts(w) {
   };
 }
 
-/** @type {(w: Widget, own: Node, job: Job, noted: () => void) => () => void} */
-function makeControls(w, own, job, noted) {
+/** @type {(w: Widget, own: Node, file: Node, job: Job, noted: () => void) => () => void} */
+function makeControls(w, own, file, job, noted) {
   const form = formOf(w);
   /** @type {<A extends unknown[]>(act: (...given: A) => void) => (...given: A) => void} */
   const noting =
@@ -227,6 +228,7 @@ function makeControls(w, own, job, noted) {
     element("div", bar, note),
     element("div.dgm-pair", preset, temperatures),
     element("div.dgm-draw-check", own, verdict),
+    file,
   );
   return () => {
     const { check, seconds } = job.result;
@@ -281,7 +283,8 @@ async function render(props) {
   const figure = element("figure", element("div.dgm-draw-box", pad.node), keys);
   const legend = element("p.dgm-caption.dgm-draw-legend", ...rich(LEGEND));
   w.picture.append(element("div.dgm-draw-top", figure, chart.node), tiles.node, legend);
-  const showControls = makeControls(w, tiles.own, job, noted);
+  const file = makeFile(w, network, job, noted);
+  const showControls = makeControls(w, tiles.own, file.node, job, noted);
   const showReadouts = makeReadouts(w);
 
   function draw() {
@@ -291,6 +294,7 @@ async function render(props) {
     chart.draw(job.result.points, job.running());
     showReadouts(job.result);
     showControls();
+    file.show();
   }
   // A change of the drawing ends what belongs to the last one; a curve may come from Python.
   function touched() {
@@ -302,10 +306,14 @@ async function render(props) {
     job.adopt();
     w.ask();
   }
+  const ended = () => {
+    job.halt();
+    file.stop();
+  };
   w.root.dataset.run = "idle";
   w.root.dataset.moved = "0";
   job.adopt();
-  const stop = w.start("dgm:draw-a-digit", draw, { sized: chart.node, touched, ended: job.halt });
+  const stop = w.start("dgm:draw-a-digit", draw, { sized: chart.node, touched, ended });
   w.ask();
   return stop;
 }

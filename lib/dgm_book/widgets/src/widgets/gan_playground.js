@@ -3,7 +3,7 @@
 import "../styles/gan.css";
 import { pushButton } from "../controls.js";
 import { formOf, pickOf, put, sliderOf, tableBy, tickOf, wholeOf } from "../form.js";
-import { element, MARKS, onTheme, openWidget, shape, throttled } from "../frame.js";
+import { element, MARKS, onTheme, openWidget, rich, shape, throttled } from "../frame.js";
 import { drawCurves, drawPairs, drawPlane, themeOf } from "../gan_pictures.js";
 import { makeTraining, reachOf, targetOf } from "../gan_training.js";
 
@@ -12,7 +12,8 @@ import { makeTraining, reachOf, targetOf } from "../gan_training.js";
 
 const RATES = [
   [0.002, "0.002, normal"],
-  [0.02, "0.02, aggressive"],
+  [0.01, "0.01, high"],
+  [0.02, "0.02, very high"],
 ];
 const WIDTHS = [10, 16, 24].map((n) => [n, n]);
 const SPEEDS = [1, 5, 20, 100].map((n) => [n, n]);
@@ -25,19 +26,22 @@ const LAYERS = [
 const NAMES = ["Without BRE", "With BRE"];
 const USUAL = { speed: 20, layer: -1 };
 const LEGEND =
-  "Grey: data, a ring of three standard deviations about each mode. Arrows: where the logit of D rises " +
-  "at 40 of the fakes. A sign pattern has one tone; of very many, some share theirs.";
+  "Bars: AC leaves the grey band alone. Plane: data in grey, a ring about each mode; arrows: where D's " +
+  "logit rises; one tone, one pattern. Losses in nats: D solid, G dashed.";
+const BALANCE =
+  "ME and AC are of layer 2. ME asks for balance, and two camps of fakes with opposite patterns have it, " +
+  "however few the patterns.";
 const ALONE =
   "No worker could be started here: the page trains on its own thread, in slices of 8 ms, and more slowly. ";
 /** @type {Record<string, (panel: GanPanel, target: GanTarget) => string | number>} */
 const ROWS = {
-  "Sign patterns under the fakes": (s) => s.patterns,
-  "Patterns in the whole square": (s) => s.pieces,
-  "Spread of gradients, 0: all parallel": (s) => s.spread.toFixed(2),
+  "ME: marginal entropy": (s) => s.marginalEntropy.toFixed(3),
+  "AC: activation correlation": (s) => s.activationCorrelation.toFixed(3),
+  "Patterns of the fakes": (s) => s.patterns,
+  "Patterns in the square": (s) => s.pieces,
+  "Spread of gradients": (s) => s.spread.toFixed(2),
   "Modes reached": (s, { centres }) => `${s.modes} / ${centres.length}`,
   "Fakes near a mode": (s) => `${Math.round(100 * s.quality)}\u2009%`,
-  "ME, layer 2": (s) => s.marginalEntropy.toFixed(3),
-  "AC, layer 2": (s) => s.activationCorrelation.toFixed(3),
 };
 
 /** One of the two panels; `warn` says what went wrong with it. */
@@ -50,10 +54,10 @@ function makePanel(/** @type {number} */ p, /** @type {() => void} */ begin) {
   const restart = pushButton("Restart", begin);
   const warning = element("div.dgm-gan-say", { hidden: "" }, note, restart);
   const node = element("div.dgm-panel", { role: "group", "aria-label": NAMES[p] }, head);
-  node.append(element("div.dgm-gan-plane", plane, warning), curves, pairs);
+  node.append(pairs, element("div.dgm-gan-plane", plane, warning), curves);
   node.classList.toggle("dgm-gan-without", !p);
   function warn(/** @type {GanPanel} */ { stopped, collapsed }) {
-    const text = stopped || (collapsed ? "All fakes are on one spot." : "");
+    const text = stopped || (collapsed ? "All fakes are in one place." : "");
     put(note, text);
     for (const part of [warning, restart]) part.hidden = !text;
     return text ? `${NAMES[p]}: ${text}` : "";
@@ -132,13 +136,13 @@ function makePainting(w, view, training, panels, counter) {
   const steps = w.get("steps");
   const table = tableBy(
     "",
-    ["", "without", "with"],
+    ["", "without BRE", "with"],
     Object.keys(ROWS).map((name) => [name]),
   );
   table.node.className = "dgm-gan-table";
   table.node.querySelector("th")?.replaceWith(element("td"));
   const note = element("p.dgm-note");
-  w.side.append(table.node, note, element("p.dgm-caption", LEGEND));
+  w.side.append(table.node, note, element("p.dgm-caption", BALANCE));
   const speak = throttled(w.status, 400);
   let spoken = 0;
 
@@ -167,7 +171,7 @@ function makePainting(w, view, training, panels, counter) {
     const eta = Math.min(1, w.get("margin") / Math.sqrt(w.get("width")));
     const free = `how far the patterns of two fakes agree; free of charge up to ${eta.toFixed(2)}`;
     for (const [p, { curves, pairs }] of panels.entries()) {
-      drawCurves(curves, colours, { losses: training.losses[p], top, steps, weights, p });
+      drawCurves(curves, colours, { losses: training.losses[p], top, steps, step: shot.step, weights, p });
       curves.setAttribute("aria-label", `${NAMES[p]}: losses of the two networks over ${steps} steps`);
       drawPairs(pairs, colours, shot.panels[p].bins, eta, p);
       pairs.setAttribute("aria-label", `${NAMES[p]}: ${free}`);
@@ -194,9 +198,7 @@ function makePainting(w, view, training, panels, counter) {
 function render(props) {
   const w = openWidget(props, {
     names: ["target", "seed", "width", "weight", "margin", "rate", "decay"],
-    hint:
-      "press Play and compare how the two discriminators cut the plane; then the aggressive learning " +
-      "rate, with another seed.",
+    hint: "press *Play*, then choose another seed.",
     kind: "dgm-gan",
   });
   const view = { ...USUAL };
@@ -209,8 +211,9 @@ function render(props) {
   const panels = [0, 1].map((p) => makePanel(p, training.begin));
   const [play, ...buttons] = makeButtons(w, training, ask);
   const counter = element("span.dgm-gan-count");
-  const row = element("div.dgm-row.dgm-gan-buttons", play, ...buttons, counter);
-  w.picture.append(row, ...panels.map(({ node }) => node));
+  const row = element("div.dgm-row.dgm-gan-buttons", play, counter, ...buttons);
+  const legend = element("p.dgm-caption", ...rich(LEGEND));
+  w.picture.append(row, ...panels.map(({ node }) => node), legend);
   const showSettings = makeSettings(w, view, training);
   const { drawPlanes, drawCharts } = makePainting(w, view, training, panels, counter);
   /** @type {GanTheme | null} */

@@ -18,20 +18,16 @@ const MEANING =
 
 /** How far the code moves without each word, under each encoder. @typedef {number[][]} Influences */
 
-// Small codes need a third decimal to be told apart.
-/** @type {(x: number, influences: Influences) => string} */
-const inWords = (x, influences) => x.toFixed(Math.max(...influences.flat()) < 0.1 ? 3 : 2);
-
 /** The word that moves a code most, and how much the last do. */
-/** @type {(words: string[], own: number[], influences: Influences) => string[] | null} */
-function mostOf(words, own, influences) {
+/** @type {(words: string[], own: number[]) => string[] | null} */
+function mostOf(words, own) {
   const sum = own.reduce((a, b) => a + b, 0);
   if (!(sum > TINY)) return null;
   const n = own.indexOf(Math.max(...own));
   const share = (100 * own.slice(-3).reduce((a, b) => a + b, 0)) / sum;
   const even = (300 / words.length).toFixed(0);
-  const late = `the last three hold ${share.toFixed(0)}\u2009%; even: ${even}\u2009%`;
-  return [`\u201c${brief(words[n])}\u201d, ${inWords(own[n], influences)}`, words.length > 3 ? late : ""];
+  const late = `the three at the end: ${share.toFixed(0)}\u202f% of all; if all were alike, ${even}\u202f%`;
+  return [`\u201c${brief(words[n])}\u201d, ${own[n].toFixed(3)}`, words.length > 3 ? late : ""];
 }
 
 function makeTable(/** @type {Widget} */ w, /** @type {SentenceEncoder[]} */ encoders) {
@@ -39,7 +35,7 @@ function makeTable(/** @type {Widget} */ w, /** @type {SentenceEncoder[]} */ enc
     const sign = element("span.dgm-enc-sign", { "aria-hidden": "true" });
     return element(`th.dgm-enc-${kind}`, { scope: "col" }, sign, label);
   });
-  const head = element("thead", element("tr", element("th", { scope: "col" }, "without"), ...heads));
+  const head = element("thead", element("tr", element("th", { scope: "col" }, "left out"), ...heads));
   const rows = element("tbody");
   const table = element("table.dgm-enc-ruler", element("caption.dgm-status", CAPTION), head, rows);
   w.picture.append(table);
@@ -58,7 +54,7 @@ function makeTable(/** @type {Widget} */ w, /** @type {SentenceEncoder[]} */ enc
       const most = Math.max(TINY, ...influences.flat());
       for (const [e, own] of influences.entries()) {
         const scale = w.get("own_scale") ? Math.max(TINY, ...own) : most;
-        for (const [n, row] of cells.entries()) row[e].set(own[n] / scale, inWords(own[n], influences));
+        for (const [n, row] of cells.entries()) row[e].set(own[n] / scale, own[n].toFixed(3));
       }
     },
   };
@@ -69,9 +65,7 @@ export default defineWidget(
     measure: "dgm:ruler",
     load: loadPooling,
     names: ["sentence", "own_scale"],
-    hint:
-      "tick *Each encoder on its own scale*, then move the word before the full stop to the front: its " +
-      "bar shrinks under the last state, and mostly grows under the maximum.",
+    hint: "on its own scale, move the last word to the front: its bar shrinks under the last state.",
     kind: "dgm-text dgm-enc",
   },
   (w, shared) => {
@@ -96,7 +90,7 @@ export default defineWidget(
       const { words, tokens } = source;
       const [values, time] = timed(() => encoders.map((encoder) => encoder.influence(tokens)));
       influences = values;
-      const strongest = values.map((value) => mostOf(words, value, values));
+      const strongest = values.map((value) => mostOf(words, value));
       fill(
         ...strongest.map((texts) => (texts ? [texts[0], element("small", texts[1])] : "\u2013")),
         words.length ? `${time} for ${words.length * encoders.length} codes` : "\u2013",

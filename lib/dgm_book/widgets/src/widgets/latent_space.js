@@ -159,6 +159,7 @@ export default defineWidget(
   {
     measure: "dgm:latent-space",
     names: ["z"],
+    kind: "dgm-plane",
     hint: "drag across the plane, or use the arrow keys: one class turns into the next.",
     pause: 300,
     load: loadNetworks,

@@ -41,14 +41,17 @@ function makeSamples(w, curves, networks) {
   const context = frame.penOf(canvas, true);
   const paint = frame.imagePainter(width, height);
   const caption = element("figcaption");
-  w.side.append(element("figure", canvas, caption));
   const grow = Math.max(1, Math.round(128 / width));
   const tile = { w: width * grow, h: height * grow, gap: Math.round(0.09 * width * grow) };
-  // Whole pixels only, so that no tile bleeds into the next.
+  // Whole pixels only, so that no tile bleeds into the next; each pair stands in a frame.
   const near = tile.w + Math.round(tile.gap / 4);
-  const step = { x: near + tile.w + 2 * tile.gap, y: tile.h + tile.gap };
+  const box = { w: near + tile.w + tile.gap, h: tile.h + tile.gap };
+  const pad = Math.floor(tile.gap / 2);
   let columns = 1;
-  const corner = (/** @type {number} */ n) => [(n % columns) * step.x, Math.floor(n / columns) * step.y];
+  const corner = (/** @type {number} */ n) => {
+    const [column, row] = [n % columns, Math.floor(n / columns)];
+    return [column * (box.w + 2 * tile.gap) + pad, row * (box.h + tile.gap) + pad];
+  };
 
   /** @type {(curve: Curve, position: number, image: number) => Float32Array} */
   function decoded({ codes: at, beta, model }, position, image) {
@@ -63,21 +66,24 @@ function makeSamples(w, curves, networks) {
   }
 
   /** @type {Samples["arrange"]} */
-  function arrange(curve) {
+  function arrange(curve, narrow) {
     const images = curve.codes?.images ?? 0;
-    columns = [2, 3, 1].find((c) => images % c === 0) ?? 1;
-    canvas.width = columns * step.x - 2 * tile.gap;
-    canvas.height = Math.ceil(images / columns) * step.y - tile.gap;
+    columns = [narrow ? 4 : 2, 3, 1].find((c) => images % c === 0) ?? 1;
+    canvas.width = columns * (box.w + 2 * tile.gap) - 2 * tile.gap;
+    canvas.height = Math.ceil(images / columns) * (box.h + tile.gap) - tile.gap;
+    [context.strokeStyle, context.lineWidth] = ["#808080", 2];
     const nearest = best.codes?.images === images ? best : curve;
     for (let n = 0; n < images; n++) {
       const image = own?.subarray(n * width * height, (n + 1) * width * height);
       const [x, y] = corner(n);
+      context.strokeRect(x - pad + 1, y - pad + 1, box.w - 2, box.h - 2);
       paint(context, image ?? decoded(nearest, nearest.beta.length - 1, n), x, y, tile.w, tile.h);
     }
-    const stand = `*x* as ${nearest.label} decodes it at the largest *\u03b2*, since images of the data`;
-    const target = own ? "the image *x* itself" : `${stand} may not stand here`;
-    const sample = "a sample *f*\u2009(*z*), *z* ~ *q*_*\u03b2*_\u2009(*z*\u2009|\u2009*x*)";
-    caption.replaceChildren(...rich(`Of each pair, left: ${target}; right: ${sample}.`));
+    const redrawn = `as ${nearest.label} redraws it at the largest *\u03b2*`;
+    const why = "since the data\u2019s own pictures are not ours to give away";
+    const target = own ? "the image *x* itself" : `the target *x*, ${redrawn}, ${why}`;
+    const sample = "*f*\u2009(*z*), drawn from a code *z* of this *\u03b2*";
+    caption.replaceChildren(...rich(`In each frame, left: ${target}; right: ${sample}.`));
   }
   /** @type {Samples["draw"]} */
   function draw(curve, position) {
@@ -86,9 +92,12 @@ function makeSamples(w, curves, networks) {
       paint(context, decoded(curve, position, n), x + near, y, tile.w, tile.h);
     }
   }
-  return { canvas, arrange, draw };
+  return { canvas, node: element("figure", canvas, caption), arrange, draw };
 }
-/** @typedef {{ canvas: Element, arrange(curve: Curve): void, draw(c: Curve, k: number): void }} Samples */
+/**
+ * @typedef {{ canvas: Element, node: Element, arrange(curve: Curve, narrow: boolean): void,
+ *   draw(curve: Curve, k: number): void }} Samples
+ */
 
 /** @typedef {{ value: string, words?: string, dash?: string, mark?: Mark, act(): void }} Choice */
 // Radios with the looks of what they choose.
@@ -162,7 +171,7 @@ function makeControls(w, curves, { families, sizes, dash, mark, dashAt, markAt }
   const byModel = signedRadios(w, "Model", "", models);
   const byFamily = signedRadios(w, "Family", "Family", kinds);
   const bySize = signedRadios(w, "Latent dimensions", "Latent size", widths);
-  const name = "*\u03b2*, nats per unit of squared error";
+  const name = "Price of errors, *\u03b2* (nats per unit)";
   const { input, node, show } = labelledSlider(`${w.id}-beta`, name, { min: 0, step: 1 }, (v) =>
     w.change({ beta_index: v }),
   );
@@ -193,20 +202,25 @@ function makeControls(w, curves, { families, sizes, dash, mark, dashAt, markAt }
 }
 /** @typedef {{ begin(curve: Curve): void, show(k: number, shown: string, spoken: string): void }} Controls */
 
-/** @type {(w: Widget, curves: Curve[]) => (curve: Curve, k: number) => void} */
-function makeReadouts(w, curves) {
-  const fill = readoutList(w.side, ["Rate *R*", "Distortion *D*", "PSNR", "log *Z*"]);
+// The two numbers of the curve above the pictures, which change with them; the others below.
+/** @type {(w: Widget, curves: Curve[], pictures: Element) => (curve: Curve, k: number) => void} */
+function makeReadouts(w, curves, pictures) {
+  const fill = readoutList(w.side, ["Rate *R*", "Error *D*"]);
+  w.side.append(pictures);
+  const fillOthers = readoutList(w.side, ["PSNR", "log *Z*"]);
   const known = curves.some((curve) => curve.rate_error || curve.log_z_error);
   if (known) w.side.append(element("p.dgm-small", "\u00b1 one standard error; bands: two."));
   const [height, width] = w.get("image_shape");
   const pixels = width * height;
   return (curve, k) => {
     const [rate, distortion, error] = [curve.rate[k], curve.distortion[k], curve.rate_error?.[k] ?? 0];
-    const bits = (/** @type {number} */ per) => withError(rate / Math.LN2 / per, error / Math.LN2 / per);
-    const small = [`${bits(1)} bits`, `${bits(pixels)} bits/pixel`].map((text) => element("small", text));
+    const bits = rate / Math.LN2;
+    const small = [`${withError(bits, error / Math.LN2)} bits`, `${number(bits / pixels)} bits/pixel`];
     fill(
-      [`${withError(rate, error)} nats`, ...small],
+      [`${withError(rate, error)} nats`, ...small.map((text) => element("small", text))],
       withError(distortion, curve.distortion_error?.[k] ?? 0),
+    );
+    fillOthers(
       `${(-10 * Math.log10(distortion / pixels)).toFixed(1)} dB`.replace("-", "\u2212"),
       `${withError(curve.log_z[k], curve.log_z_error?.[k] ?? 0)} nats`,
     );
@@ -218,8 +232,9 @@ export default defineWidget(
   (model) => ({
     measure: "dgm:rate-distortion",
     names: ["model", "beta_index", "log_distortion", "log_rate", "show_references"],
+    kind: "dgm-rd",
     hint:
-      "drag \u03b2 to the right: prior samples turn into reconstructions, at the price of rate." +
+      "drag \u03b2 to the right. Errors cost more, so the code says more, and pictures come back." +
       (model.get("curves")[0].family ? OTHER : ""),
     pause: 300,
     load: loadNetworks,
@@ -246,8 +261,8 @@ export default defineWidget(
       networks,
     );
     const controls = makeControls(w, curves, looks, chosen);
-    const showReadouts = makeReadouts(w, curves);
-    let [shown, position] = [-1, Number(w.get("beta_index"))];
+    const showReadouts = makeReadouts(w, curves, samples.node);
+    let [shown, position] = ["", Number(w.get("beta_index"))];
     // The dot can be dragged along its curve, too.
     const grasp = (/** @type {number} */ x, /** @type {number} */ y) =>
       w.change({ beta_index: chart.nearest(curves[chosen()], x, y) });
@@ -257,9 +272,10 @@ export default defineWidget(
       const i = chosen();
       const curve = curves[i];
       const k = Math.min(w.get("beta_index"), curve.beta.length - 1);
-      if (shown !== i) {
-        [shown, position] = [i, k];
-        samples.arrange(curve);
+      const narrow = w.side.clientWidth >= w.picture.clientWidth; // one below the other
+      if (shown !== `${i} ${narrow}`) {
+        [shown, position] = [`${i} ${narrow}`, k];
+        samples.arrange(curve, narrow);
         controls.begin(curve);
         chart.choose(i);
       }

@@ -21,11 +21,10 @@ const [ABOVE, BELOW] = [
   [0, 158, 115],
   [204, 121, 167],
 ]; // the row's mean
-const TALL = 74; // px, of a panel
+const TALL = 60; // px, of a panel
 const NOTE =
-  "A row is one number that the model generates at each step, four groups of rows the gates: input, " +
-  "forget, candidate, output. Each is shown minus its mean over this sequence, in full colour from the " +
-  "number in the title on.";
+  "A row is one generated number minus its mean over the sequence, in full colour from the number in the " +
+  "title on; four groups of rows are the gates: input, forget, candidate, output.";
 
 function makeLegend() {
   const box = (/** @type {number[]} */ rgb) =>
@@ -35,7 +34,7 @@ function makeLegend() {
     "not frozen": lineOf("dgm-free", "2 2", "M1 7H33"),
     "above its mean": box(ABOVE),
     "below its mean": box(BELOW),
-    "a change of W or \u03c3": shape("path.dgm-mark-switch", { d: "M17 1V13" }),
+    "a change": shape("path.dgm-mark-switch", { d: "M17 1V13" }),
   };
   const entries = Object.entries(signs).map(([text, part]) => element("span", sign("", part), text));
   return element("p.dgm-row.dgm-legend", ...entries);
@@ -74,18 +73,17 @@ function makePicture(w, weather) {
     const [free, own] = [weather.runs[0], run].map(({ increment }) => increment.map((v) => -v));
     const costs = [...free].sort((a, b) => a - b);
     const high = spanFor(1.5 * Math.max(1, costs[Math.floor(0.97 * costs.length)]));
-    const range = { ...box, top: box.top + 2 * (TALL + GAP), low: Math.min(0, Math.floor(costs[0])), high };
-    return panels.panelOf(`${w.id}-cost`, ["Surprise, \u2212log density in nats"], range, (py) => [
+    const range = { ...box, top: box.top + TALL + GAP, low: Math.min(0, Math.floor(costs[0])), high };
+    return panels.panelOf(`${w.id}-cost`, "Surprise, \u2212log density in nats", range, (py) => [
       lineOf("dgm-free", "2 2", panels.linePath(free, px, py)),
       lineOf("dgm-ours", "", panels.linePath(own, px, py)),
     ]);
   }
 
   /** @type {SayChange} */
-  function sayChange({ which, sigma, changed, fresh }, before) {
-    if (!before || !(changed || fresh)) return null;
-    const change = before.which === which ? `\u03c3 = ${sigma}` : `W ${before.which + 1}\u2192${which + 1}`;
-    return ["dgm-mark-switch", fresh ? "anew" : change];
+  function sayChange(step, before) {
+    if (!before || !(step.changed || step.fresh)) return null;
+    return ["dgm-mark-switch", step.fresh ? "anew" : panels.changeOf(step, before)];
   }
 
   function paint(/** @type {WeatherRun} */ run, /** @type {number} */ all) {
@@ -94,14 +92,15 @@ function makePicture(w, weather) {
     const px = (i) => (LEFT + ((i + 0.5) * width) / T).toFixed(1);
     const box = { top: TOP, width, height: TALL, low: 0, high: 1 };
     const tall = Math.max(44, Math.min(72, 4 * rows));
-    const start = TOP + 3 * (TALL + GAP);
-    const bottom = start + 3 * (tall + GAP) - GAP;
+    const tops = BLOCKS.map((_, b) => TOP + 2 * (TALL + GAP) + b * (tall + GAP));
+    const bottom = tops[2] + tall;
+    const spans = [[TOP, TALL], [TOP + TALL + GAP, TALL], ...tops.map((top) => [top, tall])];
     svg.replaceChildren(
-      ...panels.coordinatePanels(w.id, box, px, weather.course, [run]),
+      panels.coordinatePanel(w.id, box, px, weather.course, [run]),
       costPanel(run, box, px),
-      ...BLOCKS.flatMap((_, b) => paintBlock(run, b, start + b * (tall + GAP), width, tall)),
+      ...BLOCKS.flatMap((_, b) => paintBlock(run, b, tops[b], width, tall)),
       ...panels.stepAxis(ticks(0, T - 1, all / 60), px, width, bottom),
-      ...panels.changeMarks(weather.course, { wide: width / T, width: all, bottom }, sayChange),
+      ...panels.changeMarks(weather.course, { wide: width / T, width: all, spans }, sayChange),
     );
     resize(svg, all, bottom + 36);
   }

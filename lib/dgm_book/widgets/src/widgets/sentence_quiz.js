@@ -119,7 +119,8 @@ function makeTally(/** @type {Widget} */ w, /** @type {string[]} */ players) {
   const svg = shape("svg", { role: "img" });
   const heads = ["Who", "right", "95\u2009% interval", "tells at least, nats"];
   const table = tableBy("The questions answered so far", heads, players.map(signed));
-  w.side.append(svg, table.node, element("p.dgm-note", ...rich(WHY)));
+  const why = element("details", element("summary", "What a share tells"), element("p", ...rich(WHY)));
+  w.side.append(svg, table.node, why);
   const show = (/** @type {number[]} */ right, /** @type {number} */ n, /** @type {number} */ width) => {
     for (const [p, count] of right.entries()) {
       const [low, high] = n ? wilson(count, n) : [0, 1];

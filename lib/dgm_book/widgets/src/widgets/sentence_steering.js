@@ -15,7 +15,7 @@ import { defineWidget } from "../widget.js";
 const PATIENCE = 250; // ms without a key before what is typed is rewritten
 const NOTHING = "Type a sentence, or pick an example: there is nothing to rewrite yet.";
 const WAITING = "Rewrites are still being made \u2026";
-const RANKING = "Ranked rewrites; a bar is the score, relative to the best";
+const RANKING = "Ranked rewrites; a bar is how good each is, beside the best";
 /** What the model's reasons mean. @type {Record<string, string>} */
 const REASONS = {
   "it does not say what was asked": "whatever I write still does not say what is asked for",
@@ -178,7 +178,7 @@ export default defineWidget(
     measure: "dgm:steer",
     load: loaderOf,
     names: ["attribute", "sentence", "position", "target", "locked", "alternative"],
-    hint: "move the slider slowly from one end to the other, then press a word of yours to lock it.",
+    hint: "press a word of yours to lock it.",
     kind: "dgm-steer",
   },
   (w, load) => {
@@ -207,10 +207,10 @@ export default defineWidget(
       "Your words: what is struck through was left out. Press one to lock it, so that it stays.";
     const body = /** @type {HTMLElement} */ (w.picture.parentElement);
     body.prepend(tabs);
-    w.picture.append(...box);
+    w.picture.append(...box, stage.node);
     w.controls.append(...dials.map(({ node }) => node));
     const mine = element("div", element("p.dgm-caption", caption), own.node);
-    w.side.append(stage.node, note, mine, element("div", head, choices.node));
+    w.side.append(mine, note, element("div", head, choices.node));
     body.append(element("div.dgm-more", examples.node, form.reset()), how.node);
 
     const { open, stop } = openerOf(w, load);
@@ -242,7 +242,7 @@ export default defineWidget(
       stage.show(view);
       own.show(text, view.removed, locked);
       choices.show(view.good, view.chosen);
-      head.textContent = view.waiting && !answer?.rewrites ? WAITING : view.good.length ? RANKING : "";
+      head.textContent = view.waiting && !answer?.rewrites ? WAITING : view.good.length > 1 ? RANKING : "";
       how.show(answer?.sentences, scoreWeights);
       note.textContent = remarks(text, vocabulary, answer?.sentences).join(" ");
       if (view.waiting) return;

@@ -17,18 +17,18 @@ import { defineWidget } from "../widget.js";
 
 const FOLLOWED = ["opening", "temperature", "seed"];
 const LOOKS = [
-  { kind: "dgm-first", dash: "6 3", mark: MARKS.square },
-  { kind: "dgm-second", dash: "", mark: MARKS.triangle },
+  { kind: "dgm-first", dash: "6 3", mark: MARKS.square, r: 5.5 }, // around the other's mark
+  { kind: "dgm-second", dash: "", mark: MARKS.triangle, r: 3.4 },
 ];
-const DATA = { kind: "dgm-exact", dash: "", mark: MARKS.circle };
+const DATA = { kind: "dgm-exact", dash: "", mark: MARKS.circle, r: 3.4 };
 const BUDGET = 4; // ms of writing a frame
 const [LEFT, TOP, BOTTOM] = [34, 8, 158]; // px, of the chart
 const CHART =
-  "Mutual information of two sentences, nats, by how far apart they are; the models\u2019 as they write at " +
-  "temperature 1, with its interval";
+  "Measured beforehand at temperature 1, wherever the slider is: mutual information of two sentences, in " +
+  "nats, by how far apart they are, with 95\u2009% intervals";
 const TALLY =
-  "Both draw with the same random numbers. A line is about the topic that most of its words are of; one " +
-  "that has none, or two alike, shares none with its neighbour.";
+  "Both draw with the same random numbers. A line is about the topic of most of its words; a line without " +
+  "one, or with two alike, shares none.";
 
 function signOf(/** @type {typeof DATA} */ { kind, dash, mark }) {
   const line = shape("path.dgm-trace", { "stroke-dasharray": dash, d: "M1 7H33" });
@@ -50,14 +50,13 @@ function topicFinder(themes) {
 
 /** Where the opening is typed or picked. @type {(w: Widget, form: WidgetForm) => ShowOpening} */
 function makeOpening(w, form) {
-  const openings = ["", ...w.get("openings")];
-  const options = openings.map((text) => [` ${text}`, text || "the start of a text"]);
+  const options = ["", ...w.get("openings")].map((text) => [` ${text}`, text || "the start of a text"]);
   const words = element("span.dgm-status", "Openings");
-  const pick = pickOf(form, "label.dgm-pick", "pick", words, [["own", "your own words"], ...options], {
-    get: () => (openings.includes(w.get("opening")) ? ` ${w.get("opening")}` : "own"),
+  // The box says what is picked; the list only offers.
+  const pick = pickOf(form, "label.dgm-pick", "pick", words, [["own", "pick one"], ...options], {
+    get: () => "own",
     set: (text) => w.change({ opening: String(text).slice(1) }),
   });
-  pick.querySelector("option")?.setAttribute("disabled", "");
   const seed = () => w.change({ seed: (w.get("seed") + 1) % 2 ** 20 });
   const write = pushButton("Write on", seed, "dgm-reset dgm-go");
   const attributes = { maxlength: 200, rows: 1, placeholder: "The start of a text" };
@@ -83,7 +82,7 @@ function makeStories(w, names, themes) {
     const list = element("ol.dgm-said.dgm-tale", { "aria-labelledby": id }, ...rows);
     return { rows, node: element("div", element("p.dgm-who", { id }, signOf(LOOKS[m]), name), list) };
   });
-  w.picture.append(element("div.dgm-tales", ...columns.map(({ node }) => node)));
+  w.side.after(element("div.dgm-tales", ...columns.map(({ node }) => node)));
   /** @type {(m: number, line: number, about: number, nodes: Children) => void} */
   return (m, line, about, nodes) => {
     const [topic, text] = columns[m].rows[line].children;
@@ -149,8 +148,8 @@ function makeChart(names, { distances, exact, models }) {
     const [right, far] = [width - 10, last(distances)];
     const [px, py] = [linear([0, far], [LEFT, right]), linear([low, high], [BOTTOM, TOP])];
     const points = (/** @type {number[]} */ values) => values.map((v, i) => [px(distances[i]), py(v)]);
-    const line = (/** @type {typeof DATA} */ { kind, dash, mark }, /** @type {number[]} */ values) => {
-      const dots = points(values).map(([x, y]) => mark(x, y, 3.4));
+    const line = (/** @type {typeof DATA} */ { kind, dash, mark, r }, /** @type {number[]} */ values) => {
+      const dots = points(values).map(([x, y]) => mark(x, y, r));
       const trace = shape("path.dgm-trace", { "stroke-dasharray": dash, d: through(points(values)) });
       return shape("g", { class: kind }, trace, shape("path.dgm-dot", { d: dots.join("") }));
     };
@@ -163,7 +162,7 @@ function makeChart(names, { distances, exact, models }) {
         const d = between(points(curve.high), points(curve.low));
         return shape("path", { class: `dgm-range ${LOOKS[m].kind}`, d });
       }),
-      // The dashes last, so that they show on a line that they lie on.
+      // The dashes and hollow marks last, so that what they lie on shows.
       line(DATA, exact),
       ...all.map(({ mean }, m) => line(LOOKS[m], mean)).reverse(),
     );
@@ -177,7 +176,7 @@ export default defineWidget(
     load: loadLanguage,
     names: FOLLOWED,
     hint: "write on a few times, and watch where each story changes its topic; then raise the temperature.",
-    kind: "dgm-text dgm-lang",
+    kind: "dgm-text dgm-lang dgm-stories",
     pause: 700,
   },
   (w, shared) => {

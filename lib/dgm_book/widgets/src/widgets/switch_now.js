@@ -1,4 +1,4 @@
-// Switch now: two models and exact Bayes follow a linear system whose dynamics the reader switches.
+// Switch now: two models and exact Bayes follow a linear system whose matrix the reader switches.
 
 import "../styles/hyper_rnn.css";
 import { makeClock } from "../clock.js";
@@ -18,17 +18,13 @@ import { defineWidget } from "../widget.js";
 
 const AFTER = 25; // steps that run after a change, where nothing played
 const AROUND = 5; // steps before and after a change whose KL is averaged
-const HEAT = 140; // grey of certainty, before light pages invert it
 const BUDGET_MS = 4; // of a frame, after which no further step is computed
 const LOOKS = [
   { kind: "dgm-ours", dash: "" },
   { kind: "dgm-base", dash: "5 3" },
 ];
-const TALL = 92; // px, of a panel
-const HEAT_TOP = TOP + 3 * (TALL + GAP);
-const MEANING =
-  "KL tells how much a model had to correct itself once it saw a step. Exact Bayes knows the law of the " +
-  "system, and which of its dynamics there are; filled is certain, boxes are the truth.";
+const [TALL, LOW] = [54, 34]; // px, of the point's panel and of each model's KL
+const KL_TOP = 8; // nats, so that the same KL looks the same in every state, unless one is above it
 
 /** KL before and after the last change, nats a step, and where that change stands. */
 /** @typedef {ReturnType<typeof meansOf>} Means */
@@ -61,8 +57,9 @@ function makeLegend(/** @type {string[]} */ names) {
   return element(
     "p.dgm-row.dgm-legend",
     ...names.map((name, m) => element("span", signOf(m), name)),
-    element("span", sign("", ...data), "the system"),
+    element("span", sign("", ...data), "the point"),
     element("span", sign("", shape("path.dgm-mark-switch", { d: "M17 1V13" })), "a change"),
+    element("span", sign("", shape("path.dgm-truth", { d: "M3 3h28v8h-28Z" })), "the true matrix"),
   );
 }
 
@@ -70,28 +67,30 @@ function makeLegend(/** @type {string[]} */ names) {
 function makePicture(w, names, span, K) {
   const svg = shape("svg", { role: "img", "aria-label": "The system" });
   const belief = panels.heatSheet("dgm-heat", span, K);
-  const row = Math.max(7, Math.round(80 / K)); // of what exact Bayes believes, px
-  const bottom = HEAT_TOP + row * K;
+  const row = Math.max(7, Math.round(70 / K)); // of what exact Bayes believes, px
+  const klTops = names.map((_, m) => TOP + TALL + GAP + m * (LOW + GAP));
+  const heatTop = TOP + TALL + GAP + names.length * (LOW + GAP);
+  const bottom = heatTop + row * K;
+  const spans = [[TOP, TALL], ...klTops.map((top) => [top, LOW]), [heatTop, row * K]];
   const note = element("p.dgm-note");
   const stage = element("div.dgm-layers", belief.node, svg);
-  w.picture.append(stage, makeLegend(names), element("p.dgm-caption", MEANING), note);
+  w.picture.append(stage, makeLegend(names), note);
 
   /** Boxes about the true dynamics. @type {(history: SwitchStep[], wide: number) => string} */
   function boxesOf(history, wide) {
     const starts = history.flatMap(({ which }, i) => (history[i - 1]?.which === which ? [] : [i]));
     const boxes = starts.map((start, k) => {
       const length = (((starts[k + 1] ?? history.length) - start) * wide).toFixed(1);
-      const corner = `M${(LEFT + start * wide).toFixed(1)} ${HEAT_TOP + history[start].which * row}`;
+      const corner = `M${(LEFT + start * wide).toFixed(1)} ${heatTop + history[start].which * row}`;
       return `${corner}h${length}v${row}h-${length}Z`;
     });
     return boxes.join("");
   }
 
   /** @type {SayChange} */
-  function sayChange({ which, sigma, changed, fresh }, before) {
-    if (!changed) return fresh && before ? ["dgm-mark-fresh", ""] : null;
-    const switched = `${(before?.which ?? 0) + 1}\u2192${which + 1}`;
-    return ["dgm-mark-switch", !before ? "" : before.which === which ? `\u03c3 ${sigma}` : switched];
+  function sayChange(step, before) {
+    if (!step.changed) return step.fresh && before ? ["dgm-mark-fresh", ""] : null;
+    return ["dgm-mark-switch", before ? panels.changeOf(step, before) : ""];
   }
 
   /** @type {Picture["paint"]} */
@@ -109,25 +108,27 @@ function makePicture(w, names, span, K) {
     }));
     const box = { top: TOP, width, height: TALL, low: 0, high: 1 };
     const kls = lines.map((line) => line.map(({ kl }) => kl));
-    const high = spanFor(1.05 * Math.max(0, ...kls.flat()));
-    const third = { ...box, top: TOP + 2 * (TALL + GAP), high };
+    const high = Math.max(KL_TOP, spanFor(1.05 * Math.max(...kls.flat())));
     const steps = ticks(from, from + span, all / 60).filter((v) => v < from + span);
-    const title = `Exact Bayes: which of ${K} dynamics`;
-    belief.paint(HEAT_TOP, width, row * K, (k, i) => {
-      return [HEAT, HEAT, HEAT, history[i] ? 255 * history[i].posterior[k] : 0];
+    const title = `Exact Bayes: belief in each of ${K} matrices`;
+    belief.paint(heatTop, width, row * K, (k, i) => {
+      return [255, 255, 255, history[i] ? 255 * history[i].posterior[k] : 0]; // light pages invert it
     });
     svg.replaceChildren(
-      ...panels.changeMarks(history, { wide, width: all, bottom }, sayChange),
-      ...panels.coordinatePanels(w.id, box, px, history, models),
-      panels.panelOf(`${w.id}-kl`, ["KL of a step, nats"], third, (py) =>
-        LOOKS.map(({ kind, dash }, m) => lineOf(kind, dash, panels.linePath(kls[m], px, py))).reverse(),
-      ),
+      ...panels.changeMarks(history, { wide, width: all, spans }, sayChange),
+      panels.coordinatePanel(w.id, box, px, history, models),
+      ...names.map((name, m) => {
+        const low = { ...box, top: klTops[m], height: LOW, high };
+        return panels.panelOf(`${w.id}-kl${m}`, `KL of ${name}, nats`, low, (py) => [
+          lineOf(LOOKS[m].kind, LOOKS[m].dash, panels.linePath(kls[m], px, py)),
+        ]);
+      }),
       ...panels.stepAxis(steps, (v) => px(v - from), width, bottom),
       ...[0, K - 1].map((k) =>
-        words(LEFT - 4, HEAT_TOP + (k + 0.5) * row + 4, String(k + 1), { "text-anchor": "end" }),
+        words(LEFT - 4, heatTop + (k + 0.5) * row + 4, String(k + 1), { "text-anchor": "end" }),
       ),
       shape("path.dgm-truth", { d: boxesOf(history, wide) }),
-      shape("text.dgm-strong.dgm-halo", { x: LEFT + 3, y: HEAT_TOP - 6 }, title),
+      shape("text.dgm-strong.dgm-halo", { x: LEFT + 3, y: heatTop - 5 }, title),
     );
     resize(svg, all, bottom + 36);
   }
@@ -151,31 +152,24 @@ function makeControls(w, clock, K, forget) {
     const [u] = fillUniforms(new Float64Array(1), w.get("seed"), STREAM.choice, w.get("steps"));
     change((now().which + 1 + Math.floor(u * (K - 1))) % K, now().sigma);
   };
-  const go = pushButton("Switch the dynamics now", turn, "dgm-reset dgm-go");
+  const go = pushButton("Switch the matrix now", turn, "dgm-reset dgm-go");
   const play = pushButton("Play", clock.toggle);
   const single = pushButton("One step", () => {
     clock.halt();
     clock.run(1);
   });
-  const noise = radiosOf(form, "sigma", "Noise, sigma", w.get("deviations").map(String).map(twice), {
+  const deviations = w.get("deviations").map((/** @type {number} */ v) => [String(v), String(v)]);
+  const noise = radiosOf(form, "sigma", "Noise, sigma", deviations, {
     head: "Noise *\u03c3*",
     get: () => now().sigma,
     set: (v) => change(now().which, Number(v)),
   });
   const speed = sliderOf(form, "speed", "Steps a second", { min: 1, max: 30, step: 1 });
-  const seed = wholeOf(
-    form,
-    "label",
-    "seed",
-    "Seed",
-    { min: 0, max: 9999 },
-    {
-      set(v) {
-        clock.halt();
-        w.change({ ...w.first, speed: w.get("speed"), seed: v });
-      },
-    },
-  );
+  const anew = (/** @type {number} */ seed) => {
+    clock.halt();
+    w.change({ ...w.first, speed: w.get("speed"), seed });
+  };
+  const seed = wholeOf(form, "label", "seed", "Seed", { min: 0, max: 9999 }, { set: anew });
   const reset = form.reset(() => {
     clock.halt();
     forget();
@@ -187,7 +181,6 @@ function makeControls(w, clock, K, forget) {
     form.show();
   };
 }
-const twice = (/** @type {string} */ text) => [text, text];
 
 /** @type {(w: Widget, names: string[], matrices: Matrix[]) => (steps: SwitchStep[], means: Means) => void} */
 function makeReadouts(w, names, matrices) {
@@ -207,10 +200,17 @@ function makeReadouts(w, names, matrices) {
     const [[a, b], [c, d]] = matrices[which].map((row) => row.map((v) => decimals(v)));
     const matrix = element("small", ...rich(`*W* = [${a}, ${b}; ${c}, ${d}]`));
     const best = posterior.indexOf(Math.max(...posterior));
-    const guess = `dynamics ${best + 1}, ${(100 * posterior[best]).toFixed(0)}\u2009%`;
-    const now = [...rich(`dynamics ${which + 1}, *\u03c3* = ${sigma}`), matrix];
+    const guess = `matrix ${best + 1}, ${(100 * posterior[best]).toFixed(0)}\u2009%`;
+    const now = [...rich(`matrix ${which + 1}, *\u03c3* = ${sigma}`), matrix];
     fill(String(t), now, `${best === which ? "right: " : ""}${guess}`);
   };
+}
+
+// Such as "matrix 1 and noise 1, from step 20 matrix 2".
+function inWordsOf(/** @type {Schedule} */ schedule) {
+  const rows = schedule.map(([t, which, sigma]) => ({ t, which, sigma }));
+  const each = rows.map((row, i) => `${i ? `from step ${row.t} ` : ""}${panels.changeOf(row, rows[i - 1])}`);
+  return each.join(", ");
 }
 
 /** What a page's tests read. @type {(history: SwitchStep[], models: number) => Values} */
@@ -229,11 +229,10 @@ export default defineWidget(
   {
     measure: "dgm:switch",
     names: ["seed", "steps", "schedule", "speed"],
-    hint:
-      "set the noise to 0.25, then to 4: both KLs jump, and are down again a few steps later. Then " +
-      "press *Switch the dynamics now*: exact Bayes turns to another matrix, and no KL jumps like that.",
+    hint: "set the noise to 0.25, then to 4; then *Switch the matrix now*. Who notices?",
     kind: "dgm-hyper dgm-switch-now",
     load: loadHyper,
+    inWords: { schedule: inWordsOf },
   },
   (w, { nets, goldenError }) => {
     /** @type {[string[], Matrix[]]} */
@@ -254,7 +253,7 @@ export default defineWidget(
         (name, m) => `for ${name} from ${around[m].map((v) => shown(v)).join(" to ")}`,
       );
       const ends = at < 0 ? "" : ` At the change at step ${history[at].t} KL went ${changes.join(", ")}.`;
-      const says = `Step ${t}, dynamics ${which + 1}, sigma ${sigma}.${ends} ${note.textContent}`;
+      const says = `Step ${t}, matrix ${which + 1}, sigma ${sigma}.${ends} ${note.textContent}`;
       const shows = "steps of the system, each model's prediction, KL a step, and exact Bayes.";
       place(svg, { "aria-label": `The last ${history.length} ${shows} ${says}` });
       w.speak(says);

@@ -1,0 +1,6 @@
+import { work } from "../models/coding.js";
+
+self.onmessage = ({ data }) => {
+  for (const _ of work(data, postMessage));
+  close();
+};
