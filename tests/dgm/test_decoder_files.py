@@ -10,6 +10,7 @@ from draws import normal, rng
 from torch import nn
 
 from dgm.evaluate import evaluate, files
+from dgm.sampling.perceptron import plain_layers
 
 QUICK = {"betas": [0.1, 1.0, 10.0], "n_chains": 6, "n_leapfrog": 3, "temperatures_per_beta": 6}
 QUICK |= {"progress": False, "step_sizes": 0.1, "precision": "float64"}
@@ -102,8 +103,64 @@ def test_a_torchscript_file_gives_the_modules_curve(export, tmp_path):
     same_curve(tmp_path / "decoder.pt", decoder, x, tmp_path, 1e-9)
 
 
+class Plain(nn.Module):
+    """A perceptron in its author's own words, and one that is not, since its codes decide."""
+
+    def __init__(self, bends):
+        super().__init__()
+        self.first, self.last, self.bends = nn.Linear(3, 8), nn.Linear(8, 12, bias=False), bends
+        self.weight = nn.Parameter(self.first.weight.detach().T.clone())
+
+    def forward(self, z):
+        h = nn.functional.leaky_relu(z @ self.weight + self.first.bias, 0.2)
+        if self.bends and float(z.sum()) > 0:
+            h = torch.tanh(h)
+        return torch.sigmoid(self.last(h)).view(-1, 3, 4)
+
+
+@pytest.mark.parametrize("bends", [False, True])
+def test_a_perceptron_of_any_file_has_its_fast_trajectories(bends, tmp_path):
+    decoder, codes = Plain(bends).eval(), normal(9, 3).float()
+    paths = [tmp_path / "script.pt", tmp_path / "trace.pt", tmp_path / "frozen.pt"]
+    script = torch.jit.script(decoder)
+    script.save(paths[0])
+    torch.jit.trace(decoder, codes).save(paths[1])
+    torch.jit.freeze(script).save(paths[2])
+    for path in [*paths, exported(decoder, tmp_path / "decoder.onnx", False)][:: 2 if bends else 1]:
+        ours = files.load_decoder(path)
+        assert (plain_layers(ours) is None) == bends, path
+        close(ours(codes), decoder(codes), rtol=1e-6, atol=1e-6)
+
+
+class Nearly(nn.Module):
+    """Affine layers, beside which something else is done."""
+
+    def __init__(self, also):
+        super().__init__()
+        self.first, self.last, self.also = nn.Linear(3, 8), nn.Linear(8, 12), also
+
+    def forward(self, z):
+        if self.also == "codes in place":
+            z.mul_(2.0)
+        h = self.first(z)
+        if self.also == "clamp in place":
+            h.clamp_(-50.0, 50.0)
+        return self.last(h)
+
+
+@pytest.mark.parametrize("also", ["codes in place", "clamp in place"])
+def test_a_module_that_is_nearly_a_perceptron_is_left_as_it_is(also, tmp_path):
+    decoder, codes, state = Nearly(also), 100 * normal(9, 3).float(), torch.get_rng_state()
+    torch.jit.script(decoder).save(tmp_path / "decoder.pt")
+    ours = files.load_decoder(tmp_path / "decoder.pt")
+    assert not isinstance(ours, nn.Sequential)
+    close(ours(codes.clone()), decoder(codes), rtol=1e-5, atol=1e-5)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_the_length_of_a_code_is_what_the_decoder_takes_alone():
     assert files.latent_dimension(nn.Linear(7, 4)) == 7
+    assert files.latent_dimension(nn.Sequential(nn.Linear(2000, 3))) == 2000
     for decoder, words in ((nn.Tanh(), "of 1 and of 2"), (nn.Linear(2000, 3), "takes none")):
         with pytest.raises(ValueError, match=words):
             files.latent_dimension(decoder)
