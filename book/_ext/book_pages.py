@@ -214,7 +214,7 @@ def finish(app: Sphinx, error: Exception | None) -> None:
     # 1.5 MB on every page that draw the same icons as the style sheet's own fonts.
     (static / "scripts" / "fontawesome.js").write_text("", "utf-8")
     # Widgets make these, and no page holds them as text.
-    words, beside = {"dgm-body", "dgm-head", "dgm-hint"}, set()
+    words, beside = {"dgm-body", "dgm-head", "dgm-hint", "dgm-rd"}, set()
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text("utf-8")
         lean = STATES.sub(partial(packed_state, folder=page.parent), text)

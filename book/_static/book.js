@@ -106,7 +106,9 @@ lead.addEventListener("click", () => {
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
   leave();
   (changed.querySelector(".dgm-picture") ?? changed).scrollIntoView({ behavior });
-  changed.querySelector("input, button, select, textarea")?.focus({ preventScroll: true });
+  const widget = changed.querySelector(".dgm") ?? changed;
+  widget.tabIndex = -1;
+  widget.focus({ preventScroll: true });
 });
 document.addEventListener("click", ({ target }) => {
   const link = target instanceof Element && target.closest(".bd-article a[href*='=']");
@@ -118,7 +120,7 @@ document.addEventListener("click", ({ target }) => {
   watching = new IntersectionObserver(
     ([{ boundingClientRect, intersectionRect }]) => {
       const enough = 0.7 * Math.min(boundingClientRect.height, innerHeight - 80);
-      if (intersectionRect.height >= enough) lead.remove();
+      if (intersectionRect.height >= enough) leave();
       else if (!lead.isConnected) link.after(lead);
     },
     { threshold: Array.from({ length: 21 }, (_, i) => i / 20) },

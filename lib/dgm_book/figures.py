@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 import matplotlib
 import matplotlib.figure
@@ -21,6 +22,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 STYLE = Path(__file__).with_name("dgm.mplstyle")
+SVG = "{http://www.w3.org/2000/svg}"
 PAGE = "#010203"  # becomes currentColor: truth, text
 DATA, MODEL, BASELINE, WARNING = "#7f7f7f", "#0072B2", "#E69F00", "#D55E00"
 # (colour, dash, mark) of the first, second, ... model in a figure
@@ -30,6 +32,8 @@ BASELINE_FIRST = [SERIES[1], SERIES[0], *SERIES[2:]]
 AXES = {"title": "title", "x": "xlabel", "y": "ylabel", "xlim": "xlim", "ylim": "ylim"}
 SHORT = 100  # of a logarithmic axis: its last value over its first
 Panels = Sequence[Mapping[str, Any]]
+ElementTree.register_namespace("", SVG[1:-1])
+ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 
 
 class Figure:
@@ -42,14 +46,13 @@ class Figure:
         """The figure as one SVG element that takes the colour of the text around it."""
         text = self._save().decode()
         text = text[text.index("<svg") :].replace(PAGE, "currentColor")
-        text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
         # A hundredth of a point is enough, but a number that is read stays whole.
         text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), text)
         # the page's own font, as older and newer versions of matplotlib write it
         text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
         text = re.sub(r" font-family: [^;\"]*;", "", text)
         text = re.sub(r' d="[^"]*"', lambda path: re.sub(r" ?\n| (?=[A-Z])", "", path[0]), text)
-        text = re.sub(r"\n +", "\n", text)
+        text = _lean(text)
         text = re.sub(r"(data:image/png;base64,)([^\"]+)", lambda m: m[1] + _smaller(m[2]), text)
         text = text.replace("<image ", '<image style="image-rendering: pixelated" ')
         label = f'<svg role="img" aria-label="{escape(self.alt)}" '
@@ -65,6 +68,31 @@ class Figure:
         caption = f"<figcaption>{escape(self.caption)}</figcaption>"
         html = f'<figure class="dgm-figure">{self.svg()}{caption}</figure>'
         return {"text/html": html, "text/plain": f"{self.caption} [{self.alt}]"}
+
+
+def _lean(svg: str) -> str:
+    """The same picture without what nobody refers to, and with the style of equal marks once."""
+    root, used = ElementTree.fromstring(svg), set(re.findall(r"#([\w.-]+)", svg))
+    for parent in reversed([*root.iter()]):
+        parent.text = parent.text if (parent.text or "").strip() else None
+        styles, children = {child.get("style", "opacity") for child in parent}, [*parent]
+        marks = len(children) > 1 and {child.tag for child in children} == {SVG + "use"}
+        if marks and len(styles) == 1 and "opacity" not in "".join(styles):
+            parent.set("style", styles.pop())
+            for child in children:
+                child.attrib.pop("style", None)
+        parent[:] = []
+        for child in children:
+            if child.get("id") not in used:
+                child.attrib.pop("id", None)
+            if child.get("transform", "").startswith("rotate(-0 "):
+                del child.attrib["transform"]
+            child.tail = None
+            if child.tag != SVG + "metadata":
+                parent.extend([child] if child.tag != SVG + "g" or child.attrib else [*child])
+    short = re.compile(r' style="[^"]*"')
+    lean = ElementTree.tostring(root, "unicode").replace(" />", "/>")
+    return short.sub(lambda style: re.sub("([:;]) ", r"\1", style[0]), lean)
 
 
 def _smaller(png: str) -> str:

@@ -17,6 +17,7 @@ from PIL import Image
 from dgm_book.widgets.frame import FOLDER
 
 ROOT = Path(__file__).parents[2]
+BOOK = Path(os.environ.get("DGM_BOOK", ROOT / "_build" / "html"))
 LOADER = ROOT / "book" / "_static" / "widgets.js"
 FLAGS = [
     "--no-sandbox",
@@ -145,6 +146,15 @@ def browser():
         chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def book():
+    """The folder of the built book; without one the test is skipped, or fails where CI=true."""
+    if not (BOOK / "book" / "intro.html").exists():
+        reason = f"no built book in {BOOK}: run `make book` first"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    return BOOK
 
 
 class Visit:

@@ -1,11 +1,7 @@
 """Chapter 3's opening, played: with BRE the fakes' patterns in layer 2 no longer agree."""
 
-import os
-from pathlib import Path
-
 import pytest
 
-BOOK = Path(os.environ.get("DGM_BOOK", Path(__file__).parents[2] / "_build" / "html"))
 PAGE = "notebooks/03_bre_gan.html"
 LINK = "#gan=rate:0.01"  # of the opening
 STEPS = 800
@@ -27,11 +23,9 @@ PLAY = """async ([link, hundreds]) => {
 
 
 @pytest.fixture
-def pages(visit, serve):
+def pages(visit, serve, book):
     """Return two pages, so that two runs train at a time."""
-    if not (BOOK / PAGE).exists():
-        pytest.skip(f"no built book in {BOOK}: run `make book` first")
-    root = serve(BOOK)
+    root = serve(book)
     return [visit(f"{root}/{PAGE}").ready(2).page for _ in range(2)]
 
 

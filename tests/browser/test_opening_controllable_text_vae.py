@@ -1,13 +1,10 @@
 """Chapter 4's opening, played: a sentence at both ends of the slider, and what of it stays."""
 
-import os
 import re
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-BOOK = Path(os.environ.get("DGM_BOOK", Path(__file__).parents[2] / "_build" / "html"))
 PAGE = "notebooks/04_controllable_text_vae.html"
 # Sentences and what has to stay of them, beside half of their words.
 OTHERS = {
@@ -29,10 +26,8 @@ def words(text):
 
 
 @pytest.fixture
-def view(visit, serve):
-    if not (BOOK / PAGE).exists():
-        pytest.fail("no book") if os.environ.get("CI") == "true" else pytest.skip("no built book")
-    return visit(f"{serve(BOOK)}/{PAGE}")
+def view(visit, serve, book):
+    return visit(f"{serve(book)}/{PAGE}")
 
 
 def test_both_ends_keep_half_of_the_words_and_all_numbers_and_names(view):

@@ -1,13 +1,10 @@
 """What chapter 2's opening says, on the built page: for its first story and for ten others."""
 
-import os
 from itertools import pairwise
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-BOOK = Path(os.environ.get("DGM_BOOK", Path(__file__).parents[2] / "_build" / "html"))
 PAGE = "notebooks/02_mutual_information_lm.html"
 TALES = """widget => [...widget.querySelectorAll(".dgm-tale")].map(tale =>
   [...tale.querySelectorAll(".dgm-topic")].map(one => one.textContent))"""
@@ -16,10 +13,8 @@ SHARED = """widget => [...widget.querySelectorAll("tbody tr")].slice(0, 2)
 
 
 @pytest.fixture
-def view(visit, serve):
-    if not (BOOK / PAGE).exists():
-        pytest.fail("no book") if os.environ.get("CI") == "true" else pytest.skip("no built book")
-    return visit(f"{serve(BOOK)}/{PAGE}").ready(1)
+def view(visit, serve, book):
+    return visit(f"{serve(book)}/{PAGE}").ready(1)
 
 
 def shared(widget):

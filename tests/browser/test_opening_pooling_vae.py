@@ -1,13 +1,10 @@
 """Chapter 5's opening, played: which end of a sentence moves the code, for each encoder."""
 
 import json
-import os
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-BOOK = Path(os.environ.get("DGM_BOOK", Path(__file__).parents[2] / "_build" / "html"))
 PAGE = "notebooks/05_pooling_vae.html"
 LINK = "#ruler=own_scale:on"
 # The lengths of the bars that the widget draws: a list of words for each encoder.
@@ -17,10 +14,8 @@ BARS = """widget => [2, 3, 4].map(column =>
 
 
 @pytest.fixture
-def view(visit, serve):
-    if not (BOOK / PAGE).exists():
-        pytest.fail("no book") if os.environ.get("CI") == "true" else pytest.skip("no built book")
-    return visit(f"{serve(BOOK)}/{PAGE}")
+def view(visit, serve, book):
+    return visit(f"{serve(book)}/{PAGE}")
 
 
 def test_a_last_state_leans_to_the_end_and_a_maximum_to_the_beginning(view):

@@ -2,15 +2,12 @@
 
 import base64
 import io
-import os
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-BOOK = Path(os.environ.get("DGM_BOOK", Path(__file__).parents[2] / "_build" / "html"))
 PAGE = "notebooks/01_rate_distortion.html"
 LOW, HIGH = "#explorer=beta:0.01", "#explorer=beta:44.8"  # of the opening
 OTHERS = ("vae2", "gan10")
@@ -23,11 +20,9 @@ PRESS = """link => {
 
 
 @pytest.fixture
-def explorer(visit, serve):
+def explorer(visit, serve, book):
     """Return ``at(link) -> (rate, distortion, error of each pair of pictures)``."""
-    if not (BOOK / PAGE).exists():
-        pytest.skip(f"no built book in {BOOK}: run `make book` first")
-    view = visit(f"{serve(BOOK)}/{PAGE}", reduced_motion="reduce").ready(1)
+    view = visit(f"{serve(book)}/{PAGE}", reduced_motion="reduce").ready(1)
     root = view.page.locator(".dgm").first
 
     def at(link, press=True):

@@ -1,6 +1,5 @@
 """What every page of the built book has beside its text, and the book printed as one file."""
 
-import os
 import re
 from pathlib import Path
 
@@ -9,16 +8,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-BOOK = Path(os.environ.get("DGM_BOOK", ROOT / "_build" / "html"))
 CHAPTERS = yaml.safe_load((ROOT / "book" / "chapters.yaml").read_text("utf-8"))
-INTRO, PDF = BOOK / "book" / "intro.html", BOOK / "deep-generative-models.pdf"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def book():
-    if not INTRO.exists():
-        reason = f"no built book in {BOOK}: run `make book` first"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter["page"])
@@ -28,8 +18,8 @@ def test_a_thumbnail_leads_to_an_action_of_the_opening(chapter):
     assert f"(#{chapter.get('address', '')}" in opening or "address" not in chapter
 
 
-def test_the_gallery_shows_each_chapter_and_starts_its_widget(visit, serve):
-    view = visit(f"{serve(BOOK)}/book/intro.html")
+def test_the_gallery_shows_each_chapter_and_starts_its_widget(visit, serve, book):
+    view = visit(f"{serve(book)}/book/intro.html")
     cards = view.page.locator(".dgm-gallery a")
     assert cards.count() == len(CHAPTERS)
     for card in cards.all():
@@ -50,10 +40,10 @@ def test_the_gallery_shows_each_chapter_and_starts_its_widget(visit, serve):
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_the_entries_to_cite_are_copied_by_keyboard_from_the_disk(visit, allowed):
+def test_the_entries_to_cite_are_copied_by_keyboard_from_the_disk(visit, book, allowed):
     script = "" if allowed else "delete Navigator.prototype.clipboard"
     rights = ["clipboard-read", "clipboard-write"] if allowed else []
-    view = visit(f"{BOOK.as_uri()}/{CHAPTERS[5]['page']}.html", script, permissions=rights)
+    view = visit(f"{book.as_uri()}/{CHAPTERS[5]['page']}.html", script, permissions=rights)
     block = view.page.locator(".dgm-cite")
     block.locator("summary").press("Enter")
     button = block.get_by_role("button", name="Copy BibTeX")
@@ -67,8 +57,8 @@ def test_the_entries_to_cite_are_copied_by_keyboard_from_the_disk(visit, allowed
 
 
 @pytest.mark.parametrize("page", sorted(p.stem for p in (ROOT / "book" / "api").glob("*.md")))
-def test_no_page_of_the_reference_is_endless(visit, page):
-    view = visit(f"{BOOK.as_uri()}/book/api/{page}.html")
+def test_no_page_of_the_reference_is_endless(visit, book, page):
+    view = visit(f"{book.as_uri()}/book/api/{page}.html")
     assert view.page.evaluate("document.documentElement.scrollHeight") < 60_000
     view.page.set_viewport_size({"width": 390, "height": 844})
     assert view.page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -93,16 +83,17 @@ def words(text: str) -> str:
     return re.sub(r"\W+", "", text)[:60]
 
 
-def test_the_printed_book_has_every_figure_and_poster(visit, serve):
-    if not PDF.exists():
+def test_the_printed_book_has_every_figure_and_poster(visit, serve, book):
+    printed = book / "deep-generative-models.pdf"
+    if not printed.exists():
         pytest.skip("the book was not printed: run `make pdf`")
-    reader = pytest.importorskip("pypdf").PdfReader(PDF)
-    assert PDF.stat().st_size < 30_000_000
+    reader = pytest.importorskip("pypdf").PdfReader(printed)
+    assert printed.stat().st_size < 30_000_000
     titles = {str(item.title) for item in reader.outline if not isinstance(item, list)}
     shown = {words(text) for text in pictures(reader.root_object["/StructTreeRoot"])}
     view, missing = visit("about:blank"), []
     for chapter in CHAPTERS:
-        view.page.goto(f"{serve(BOOK)}/{chapter['page']}.html")
+        view.page.goto(f"{serve(book)}/{chapter['page']}.html")
         heading = view.page.locator("h1").first.evaluate("node => node.firstChild.textContent")
         assert heading in titles
         script = """() => {

@@ -37,20 +37,13 @@ def model():
     return make_model()
 
 
-@pytest.fixture
-def vocabulary():
-    return VOCABULARY
-
-
-def words_of(vocabulary, *texts):
-    return steering.strip_ends(vocabulary.encode(texts).tokens, vocabulary)
+def words_of(*texts):
+    return steering.strip_ends(VOCABULARY.encode(texts).tokens, VOCABULARY)
 
 
 @pytest.fixture
-def words(vocabulary):
-    return words_of(
-        vocabulary, "the food was good .", "the staff was rude and the food bad", "nice place"
-    )
+def words():
+    return words_of("the food was good .", "the staff was rude and the food bad", "nice place")
 
 
 def memory_of(model, words):
@@ -90,26 +83,26 @@ class TestReading:
 
 
 class TestMasking:
-    def test_what_is_above_the_margin(self, vocabulary, words):
+    def test_what_is_above_the_margin(self, words):
         votes = torch.zeros(words.shape, dtype=torch.float64)
         votes[0, 3], votes[1, 3], votes[1, 1] = 1.0, 1.0, 0.4
-        masked = steering.mask_source(words, votes, torch.tensor([0.5, 0.3, 0.0]), vocabulary.mask)
+        masked = steering.mask_source(words, votes, torch.tensor([0.5, 0.3, 0.0]), VOCABULARY.mask)
         changed = (masked != words).nonzero().tolist()
         assert changed == [[0, 3], [1, 1], [1, 3]]
-        assert (masked[masked != words] == vocabulary.mask).all()
+        assert (masked[masked != words] == VOCABULARY.mask).all()
 
-    def test_only_runs_of_masks_change_their_length(self, vocabulary):
-        words = words_of(vocabulary, *["the food was good and the staff was rude ."] * 400)
+    def test_only_runs_of_masks_change_their_length(self):
+        words = words_of(*["the food was good and the staff was rude ."] * 400)
         source = words.clone()
-        source[:, 3:5] = vocabulary.mask
-        source[:, 8] = vocabulary.mask
-        masked = steering.corrupt_masks(words, vocabulary.mask, rng(), share=0.1, stretch=0.0)
-        masks = masked == vocabulary.mask
+        source[:, 3:5] = VOCABULARY.mask
+        source[:, 8] = VOCABULARY.mask
+        masked = steering.corrupt_masks(words, VOCABULARY.mask, rng(), share=0.1, stretch=0.0)
+        masks = masked == VOCABULARY.mask
         assert share_is(int(masks.sum()), 0.1, int((words != 0).sum()))
-        output = steering.corrupt_masks(source, vocabulary.mask, rng(), share=0.0, stretch=0.4)
-        words = [[t for t in row if t not in (0, vocabulary.mask)] for row in output.tolist()]
-        assert all(row == [t for t in source[0].tolist() if t != vocabulary.mask] for row in words)
-        masks = (output == vocabulary.mask).sum(1)
+        output = steering.corrupt_masks(source, VOCABULARY.mask, rng(), share=0.0, stretch=0.4)
+        words = [[t for t in row if t not in (0, VOCABULARY.mask)] for row in output.tolist()]
+        assert all(row == [t for t in source[0].tolist() if t != VOCABULARY.mask] for row in words)
+        masks = (output == VOCABULARY.mask).sum(1)
         # Two runs: the first has 1, 2 or 3 masks, the second 1 or 2.
         assert (int(masks.min()), int(masks.max())) == (2, 5)
         first = {1: 0.6 * 0.4, 2: 0.6 * 0.6 + 0.4 * 0.4, 3: 0.4 * 0.6}
@@ -119,14 +112,14 @@ class TestMasking:
 
 
 class TestDecoder:
-    def test_log_likelihood_word_by_word(self, model, words, vocabulary):
+    def test_log_likelihood_word_by_word(self, model, words):
         memory, z1 = memory_of(model, words), model.vertices[:3]
         whole = steering.sentence_log_likelihood(model, words, z1, memory)
         for row in range(3):
             text = [t for t in words[row].tolist() if t]
             alone, z = steering.Memory(*(x[row : row + 1] for x in memory)), z1[row : row + 1]
-            state, total, last = model.start(z, alone), 0.0, vocabulary.start
-            for t, word in enumerate([*text, vocabulary.end]):
+            state, total, last = model.start(z, alone), 0.0, VOCABULARY.start
+            for t, word in enumerate([*text, VOCABULARY.end]):
                 logits, state = model.decode(torch.tensor([[last]]), z, alone, state, first=t)
                 total += float(torch.log_softmax(logits[0, 0].detach(), -1)[word])
                 last = word
@@ -159,17 +152,17 @@ class TestRewriting:
     def model(self, model):
         return model.float()
 
-    def test_each_word_is_the_most_probable_of_those_that_may_follow(self, model, vocabulary):
+    def test_each_word_is_the_most_probable_of_those_that_may_follow(self, model):
         text = "the food was good ."
         (rewrite,) = steering.rewrite_at(model, [text], POSITIVE[None], 1e9)
-        memory, z1 = memory_of(model, words_of(vocabulary, text)), POSITIVE[None] @ model.vertices
-        written = words_of(vocabulary, rewrite.text)
-        previous = functional.pad(written, (1, 0), value=vocabulary.start)
+        memory, z1 = memory_of(model, words_of(text)), POSITIVE[None] @ model.vertices
+        written = words_of(rewrite.text)
+        previous = functional.pad(written, (1, 0), value=VOCABULARY.start)
         logits, _ = model.decode(previous, z1, memory, model.start(z1, memory))
         logits = logits[0].detach()
         # No marker, no unknown word, and no end before the first word.
-        logits[:, [0, 1, 3, 4, 5, vocabulary.mask]] = -torch.inf
-        logits[0, vocabulary.end] = -torch.inf
+        logits[:, [0, 1, 3, 4, 5, VOCABULARY.mask]] = -torch.inf
+        logits[0, VOCABULARY.end] = -torch.inf
         assert torch.equal(logits.argmax(-1)[: written.shape[1]], written[0])
         assert 0 <= rewrite.agreement <= 1
 
@@ -255,7 +248,7 @@ class TestRewriting:
             ),
         ],
     )
-    def test_text_is_cut_behind_ends_and_pauses(self, vocabulary, typed, pieces):
+    def test_text_is_cut_behind_ends_and_pauses(self, typed, pieces):
         """Each piece is rewritten on its own, and nothing is lost."""
         torch.manual_seed(0)
         words = sorted(set(" ".join(pieces).split()))

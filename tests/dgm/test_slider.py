@@ -72,9 +72,7 @@ def test_a_sentence_without_candidates_stays(model):
 
 
 test_what_has_no_order_or_no_word_is_refused = refuses(
-    {
-        "at least one word": lambda: slider.rewrites_by_vertex(random_model(reader=True), "  "),
-    }
+    {"at least one word": lambda: slider.rewrites_by_vertex(random_model(reader=True), "  ")}
 )
 
 

@@ -234,7 +234,7 @@ def test_what_is_published_is_what_was_saved(model):
 def test_models_that_are_not_published_are_named(monkeypatch, tmp_path):
     monkeypatch.setattr(published, "folders", lambda name: [tmp_path])
     monkeypatch.setattr(checkpoint, "load", None)
-    with pytest.raises(FileNotFoundError, match="captions"):
+    with pytest.raises(FileNotFoundError, match="'captions' is not published"):
         steering.load("captions")
 
 
@@ -255,7 +255,7 @@ test_what_is_no_text_or_no_weights_is_refused = refuses(
 
 test_what_makes_no_model_is_refused = refuses(
     {
-        "no model 'x'": lambda: steering.load("x"),
+        "no model 'x'.*sentiment, captions, shakespeare": lambda: steering.load("x"),
         "2 vertices": lambda: RewritingModel(VOCABULARY, "ab", random_model().rewriter),
         "has 1 slots": lambda: RewritingModel(Vocabulary(WORDS), "01234", random_model().rewriter),
     }

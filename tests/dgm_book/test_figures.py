@@ -88,6 +88,22 @@ def test_a_figure_suits_the_page_and_keeps_all_that_it_shows(kind):
     assert draw(kind).svg() == svg, "not the same each time"
 
 
+def test_equal_marks_say_their_style_once_and_keep_what_they_refer_to():
+    svg = figures._lean(
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
+        '<g id="a"><path id="m" d="M 0 0"/></g><g clip-path="url(#p)"><g id="b">'
+        '<use xlink:href="#m" x="1" style="fill: red"/><use xlink:href="#m" x="2" style="fill: red"'
+        '/></g></g><g><use xlink:href="#m" style="opacity: 0.5"/>'
+        '<use xlink:href="#m" style="opacity: 0.5"/></g><clipPath id="p"><text>a</text></clipPath>'
+        "</svg>"
+    )
+    assert svg.endswith(
+        '<path id="m" d="M 0 0"/><g clip-path="url(#p)"><g style="fill:red"><use xlink:href="#m" '
+        'x="1"/><use xlink:href="#m" x="2"/></g></g><use xlink:href="#m" style="opacity:0.5"/>'
+        '<use xlink:href="#m" style="opacity:0.5"/><clipPath id="p"><text>a</text></clipPath></svg>'
+    )
+
+
 def test_bands_bars_and_marks_are_as_wide_as_they_are_given():
     axes = draw("bands").figure.axes[0]
     band = axes.collections[0].get_paths()[0].vertices[:, 1]

@@ -14,13 +14,16 @@ ACTIVATIONS = {
     "linear": lambda x: x,
 }
 
+N_GOLDEN = 1  # of a model that travel with it: images as float32 are large
+
 
 class PageWeights(PackedWeights):
     """The weights that all widgets of a page share, stored once.
 
     A model is layers ``(weight (out, in), bias (out,), activation)``; `golden` has codes (G, D) and
-    the network's images (G, P). With `calibration` codes (N, D) weights are rounded one input after
-    the other, each taking up the errors of those before it (GPTQ, Frantar et al. 2023).
+    the network's images (G, P), of which the first travel. With `calibration` codes (N, D) weights
+    are rounded one input after the other, each taking up the errors of those before it (GPTQ,
+    Frantar et al. 2023).
     """
 
     def __init__(
@@ -39,8 +42,8 @@ class PageWeights(PackedWeights):
             if name in golden:
                 pair = dict(zip("zx", golden[name], strict=True))
                 pair = checks.arrays(f"golden of {name!r}", pair, {"z": "G D", "x": "G P"}, sizes)
-                places = {key: append(packed, values) for key, values in pair.items()}
-                header[name]["golden"] = {"count": len(pair["z"]), **places}
+                places = {key: append(packed, values[:N_GOLDEN]) for key, values in pair.items()}
+                header[name]["golden"] = {"count": len(pair["z"][:N_GOLDEN]), **places}
         super().__init__(packed, header, models)
 
     def layers(self, name: str) -> list[tuple[np.ndarray, np.ndarray, str]]:

@@ -15,12 +15,8 @@ TEXT_DATA = """
     """.split()  # noqa: SIM905
 PRINTABLE = set(map(chr, range(32, 127)))
 CORPUS = graded_sentences._FILE.parent
-OTHERS = {
-    "opposite_pairs": 2,
-    "negators": 2,
-    "captions": 3,
-    "shakespeare": 2,
-}  # with so many columns
+# With so many columns.
+OTHERS = {"opposite_pairs": 2, "negators": 2, "captions": 3, "shakespeare": 2}
 LINE = "hotel\tplain\tVile bed.\tPoor bed.\tA bed.\tGood bed.\tBest bed."
 
 

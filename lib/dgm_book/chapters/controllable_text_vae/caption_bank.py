@@ -4,7 +4,6 @@ The clauses are those at the ends of the styled captions that were written for t
 for any scene; `captions.yaml` has the tables of words that decide which clause fits.
 """
 
-import csv
 import json
 from collections import Counter
 from pathlib import Path
@@ -16,13 +15,8 @@ import yaml
 from dgm.clauses import ClauseBank
 from dgm.steering import CaptionModel
 from dgm_book import profiles, results
-from dgm_book.chapters.controllable_text_vae import (
-    judges,
-    rewriter_results,
-    style_scores,
-    styles,
-)
-from dgm_book.chapters.controllable_text_vae.opposites import FOLDER
+from dgm_book.chapters.controllable_text_vae import judges, rewriter_results, style_scores, styles
+from dgm_book.chapters.controllable_text_vae.opposites import table
 from dgm_book.results import Context, Result
 
 _TABLES = Path(__file__).with_name("captions.yaml")
@@ -35,9 +29,7 @@ def bank() -> dict[str, Any]:
         clauses = [clause_of(item.texts[0], text) for text in item.texts[1:]]
         if any(clauses):
             rows.append([item.texts[0], *clauses])
-    with (FOLDER / "caption_clauses.tsv").open(encoding="utf-8", newline="") as file:
-        general = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[1:]
-    general = [[styles.plain(field) for field in row] for row in general]
+    general = [[*map(styles.plain, row.values())] for row in table("caption_clauses.tsv")]
     return {"rows": rows, "any": general, **yaml.safe_load(_TABLES.read_text("utf-8"))}
 
 
@@ -50,10 +42,8 @@ def clause_of(plain: str, styled: str) -> str:
 
 def scored(model: CaptionModel) -> dict[str, Any]:
     """Scores by style on the test captions, all in one batch; `style_scores` has the judge."""
-    judge, (texts, references) = (
-        style_scores.classifier("captions"),
-        style_scores.sources("captions", "test"),
-    )
+    judge = style_scores.classifier("captions")
+    texts, references = style_scores.sources("captions", "test")
     scores = {}
     for vertex, targets in references.items():
         weights = torch.eye(3)[vertex].expand(len(texts), 3)

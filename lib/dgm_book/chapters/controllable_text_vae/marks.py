@@ -1,6 +1,5 @@
 """Chapter 4's rewriters as two scorers of the project marked them, blind: what its page shows."""
 
-import csv
 import functools
 import json
 from pathlib import Path
@@ -11,9 +10,11 @@ import pandas
 from dgm import published
 from dgm_book import figures, hand_score, results
 from dgm_book.chapters.controllable_text_vae import rewriter_results
+from dgm_book.chapters.controllable_text_vae.opposites import table
 
 SENTIMENT, CAPTIONS = "third_rewriter_lines_1_to_50", "fresh_captions"
 SITTINGS = SENTIMENT, CAPTIONS  # those that the page shows: their names stand here alone
+MORE = "rewriter_lines_51_to_70"  # whose rewrites it lists as well
 SCORERS = ("first", "second")
 OURS, SHOWN, TYPED = "rewriter, no abstention", "rewriter", ", typed"
 SYSTEMS = {
@@ -75,10 +76,9 @@ def _scored(sitting: str) -> list[Any]:
 
 def rewrites() -> figures.Html:
     """Each rewrite of the page's models beside its source, with the first scorer's marks."""
-    sentiment, captions = (marks(sitting, SCORERS[0]) for sitting in (SENTIMENT, CAPTIONS))
-    declined = sentiment["system"].isin((SHOWN, SHOWN + TYPED)) & sentiment["item"].isna()
-    declined = set(sentiment.loc[declined, "source"])
-    every = pandas.concat([sentiment, captions])
+    every = pandas.concat([marks(s, SCORERS[0]) for s in (SENTIMENT, MORE, CAPTIONS)])
+    declined = every["system"].isin((SHOWN, SHOWN + TYPED)) & every["item"].isna()
+    declined = set(every.loc[declined, "source"])
     rows = []
     for row in every[every["system"].isin((OURS, OURS + TYPED, *STYLES))].itertuples():
         faults = [words for mark, words in FAULTS.items() if not getattr(row, mark)]
@@ -100,8 +100,7 @@ def _place(source: str) -> str:
 def numbers() -> dict[str, Any]:
     """What the page's templates name: the first scorer's `hand_score.rate`, and examples."""
     sentiment = marks(SENTIMENT, SCORERS[0])
-    with (hand_score.corpus() / "typed_sentences.tsv").open(encoding="utf-8", newline="") as file:
-        typed = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    typed = table("typed_sentences.tsv", hand_score.corpus())
     events = [row["sentence"] for row in typed if row["adjective"] == "0"]
     own, own_typed = (sentiment[sentiment["system"] == OURS + end] for end in ("", TYPED))
     joined = own_typed["source"].str.contains(r"\b(?:and|but)\b")

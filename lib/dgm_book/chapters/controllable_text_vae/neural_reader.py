@@ -6,7 +6,6 @@ sentences with a negator are negative, so a reader would take any negator for a 
 sentences and the graded ones are drawn once more with as many of either side.
 """
 
-import functools
 import json
 import random
 import re
@@ -25,7 +24,7 @@ from dgm.nets.copying import Sizes
 from dgm.nets.graded_reader import GradedReader
 from dgm.precision import autocast
 from dgm.train import TrainingState, fit
-from dgm_book.chapters.controllable_text_vae import readers
+from dgm_book.chapters.controllable_text_vae import readers, rewriter
 from dgm_book.chapters.controllable_text_vae.opposites import negation_pair
 from dgm_book.chapters.controllable_text_vae.pairs import GradedReviews, versions_by_hand
 
@@ -81,19 +80,14 @@ def rounds(
     """step -> its examples; rounds of fixed size, each mixed anew by (seed, round)."""
     n_batches = (sum(counts[name] for name in sources) + counts["negated"]) // batch_size
 
-    @functools.lru_cache(1)
-    def batches(number: int) -> list[list[Example]]:
-        rng = random.Random(f"reader {seed} {number}")
+    def draw(rng: random.Random) -> list[Example]:
         drawn = [e for name, rows in sources.items() for e in rng.choices(rows, k=counts[name])]
         for _ in range(counts["negated"] // 2):
             drawn += [Example(t, y, False) for y, t in enumerate(negation_pair(rng))]
-        rng.shuffle(drawn)
-        drawn = sorted(drawn[: n_batches * batch_size], key=lambda e: len(e.text.split()))
-        parts = [drawn[i : i + batch_size] for i in range(0, len(drawn), batch_size)]
-        rng.shuffle(parts)
-        return parts
+        return drawn
 
-    return lambda step: batches(step // n_batches)[step % n_batches]
+    length = lambda example: len(example.text.split())  # noqa: E731
+    return rewriter.in_rounds(draw, f"reader {seed}", n_batches, batch_size, length)
 
 
 def mean_loss(values: Tensor, batch: Sequence[Example]) -> Tensor:
@@ -120,9 +114,9 @@ def examples(folder: Path | None = None) -> dict[str, list[Example]]:
     versions = [v for row in versions_by_hand(unrated) for v in zip(*row, strict=True)]
     values = rated.values.tolist()[:n_rated]
     sources = {
-        "labelled": _examples(texts, torch.cat(labels).tolist(), False),
-        "graded": _examples(own, grades.tolist(), True),
-        "rated": _examples(rated.texts[:n_rated], values, True),
+        "labelled": make_examples(texts, torch.cat(labels).tolist(), False),
+        "graded": make_examples(own, grades.tolist(), True),
+        "rated": make_examples(rated.texts[:n_rated], values, True),
         "versions": [Example(t, g, True) for t, g in versions if g != 2],
         "negators": [Example(*row, False) for row in readers.labelled_by_hand(NEGATORS_FILE)],
     }
@@ -139,7 +133,8 @@ def examples(folder: Path | None = None) -> dict[str, list[Example]]:
     return sources
 
 
-def _examples(texts: Sequence[str], values: Sequence[float], graded: bool) -> list[Example]:
+def make_examples(texts: Sequence[str], values: Sequence[float], graded: bool) -> list[Example]:
+    """Examples of one kind."""
     return [Example(t, value, graded) for t, value in zip(texts, values, strict=True)]
 
 
@@ -178,32 +173,19 @@ def train(
         torch.manual_seed(seed)
         model = GradedReader(len(vocabulary), SIZES)
     texts = [e.text for rows in sources.values() for e in rows]
-    tokens = vocabulary.encode(texts).tokens
-    vectors = text.word_vectors(
-        tokens, len(vocabulary), model.sizes.width, seed, first_word=vocabulary.first_word
-    )
-    known = slice(vocabulary.first_word, None)
-    with torch.no_grad():
-        model.embedding.weight[known] = 0.3 * vectors[known] / vectors[known].std()
+    rewriter.start_words(model.embedding, vocabulary, texts, seed, 0.3)
     if start:
         model.load_state_dict(start)
     highest = RATE / 3 if start else RATE
     make = rounds(sources, seed, ROUND, BATCH_SIZE)
 
-    def step(state: TrainingState, batch: list[Example]) -> dict[str, torch.Tensor]:
-        rise, fall = (state.steps + 1) / WARM_UP, (steps - state.steps) / steps
-        for group in state.optimizer.param_groups:
-            group["lr"] = highest * min(1.0, rise) * fall
+    def loss(batch: list[Example], generator: torch.Generator) -> Tensor:
         tokens = vocabulary.encode([e.text for e in batch]).tokens
         with autocast("cpu"):
-            values = model(tokens, state.generator)
-        loss = mean_loss(values, batch)
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        state.optimizer.step()
-        return {"loss": loss.detach()}
+            values = model(tokens, generator)
+        return mean_loss(values, batch)
 
+    step = rewriter.gradient_step(loss, steps, highest, WARM_UP)
     optimizer = torch.optim.Adam(model.parameters(), lr=highest)
     generator = torch.Generator().manual_seed(seed)
     fit(step, make, TrainingState(model.train(), optimizer, generator), steps, checkpoint=file)

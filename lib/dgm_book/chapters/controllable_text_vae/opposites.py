@@ -36,7 +36,7 @@ _POSITIVE_DO = {"ca": "can ", "wo": "will ", "do": "", "did": "", "does": ""}
 @functools.cache
 def tables() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """For each target, 0 negative and 1 positive, the words to replace and their opposites."""
-    groups = [[field.split() for field in row] for row in _rows("opposites.tsv")]
+    groups = [[field.split() for field in row.values()] for row in table("opposites.tsv")]
     result: tuple[dict[str, list[str]], dict[str, list[str]]] = ({}, {})
     for group in groups:
         for target in (0, 1):
@@ -46,14 +46,15 @@ def tables() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
 
 
 @functools.cache
-def _rows(name: str) -> list[list[str]]:
-    with (FOLDER / name).open(encoding="utf-8", newline="") as file:
-        return list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[1:]
+def table(name: str, folder: Path = FOLDER) -> list[dict[str, str]]:
+    """The rows of a file of the corpus, by the names of its columns."""
+    with (folder / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def negation_pair(random: random.Random) -> tuple[str, str]:
     """A negative and a positive sentence that differ by a negator or what it negates."""
-    frames = random.choice(_rows("negation_frames.tsv"))
+    frames = random.choice(table("negation_frames.tsv")).values()
     adjectives = _LONG if "more {" in "".join(frames) else f"{_LONG} {_SHORT}"
     bad, good = random.choice(adjectives.split()).split("/")
     noun = random.choice(_NOUNS.split())
@@ -66,9 +67,9 @@ def turn(text: str, target: int, random: random.Random) -> str:
 
     May come back as it was, or half-turned: let a reader of sentiment judge.
     """
-    for towards, pattern, choices in _rows("opposite_phrases.tsv"):
-        if towards == ("negative", "positive")[target]:
-            text = re.sub(pattern, _choice(choices.split("|"), random), text)
+    for row in table("opposite_phrases.tsv"):
+        if row["towards"] == ("negative", "positive")[target]:
+            text = re.sub(row["pattern"], _choice(row["choices"].split("|"), random), text)
     words, opposites = text.split(), tables()[target]
     speaking = {word for word in words if word in opposites}
     if target and (negated := _without_negation(text, random)) != text:

@@ -229,12 +229,6 @@ def _steering_outcome(chapter: Chapter, n_labels: int) -> Outcome:
     return Outcome(tests, values | {"worst": worst}, "", {"each": level})
 
 
-def steering_model(profile_name: str = "auto") -> SteeringModel:
-    """The published steering model, the very one that runs in the page, for `steer`."""
-    page = chapter(profile_name).page
-    return from_page(page.tensors, page.values["words"])
-
-
 def page_steering(chapter: Chapter) -> tuple[SteeringModel, dict[str, Any], list[dict]]:
     """The model that the page runs, its arrays, and golden rewrites by PyTorch."""
     page = chapter.page

@@ -12,7 +12,6 @@
 What is written is a person's sentence, but for those with a negator, whose frames are by hand.
 """
 
-import csv
 import hashlib
 import itertools
 import random
@@ -26,7 +25,7 @@ from torch import Tensor
 
 from dgm.data import graded_sentences, text
 from dgm.data.text import Vocabulary
-from dgm_book.chapters.controllable_text_vae.opposites import FOLDER, negation_pair, turn
+from dgm_book.chapters.controllable_text_vae.opposites import negation_pair, table, turn
 from dgm_book.chapters.controllable_text_vae.phrases import FILLERS, Phrases
 from dgm_book.chapters.controllable_text_vae.readers import LinearReader
 
@@ -35,10 +34,8 @@ MAX_WORDS = 30
 NUMBER, NUMERALS = "_num_", (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 45, 50, 60, 90, 100)
 FILLED = 5  # one in so many of the strong rewrites with a filler stays
 SURE = 0.5  # log-odds beyond which a turned sentence counts as turned
-JOINTS, MIXED = (
-    (" and ", " , and ", " , ", " . "),
-    0.25,
-)  # between two clauses; of these, mixed ones
+JOINTS = (" and ", " , and ", " , ", " . ")  # between two clauses
+MIXED = 0.25  # share of joined pairs of which only the second clause is turned
 COPIED, COPIED_OTHERS = 0.06, 0.05  # shares of the sentences that rules turn, and do not
 
 
@@ -86,7 +83,7 @@ def versions_by_hand(reviews: GradedReviews) -> list[Versions]:
     """
     by_key = {review_key(t): (t, g) for t, g in zip(*reviews, strict=True)}
     versions = []
-    for row in _rows("review_rewrites.tsv"):
+    for row in table("review_rewrites.tsv"):
         if row["sentence"] in by_key:
             source, grade = by_key[row["sentence"]]
             opposite = (3, 4) if row["label"] == "0" else (1, 0)
@@ -95,15 +92,10 @@ def versions_by_hand(reviews: GradedReviews) -> list[Versions]:
                 edits.pop()
             rewrites = [(edited(source, edit), g) for edit, g in edits if edit]
             versions.append(Versions(*zip((source, grade), *rewrites, strict=True)))
-    for row in _rows("opposite_pairs.tsv"):
+    for row in table("opposite_pairs.tsv"):
         texts = tuple(text.tokenise(row[k], keep_numbers=True) for k in ("negative", "positive"))
         versions.append(Versions(texts, (1, 3)))
     return versions
-
-
-def _rows(name: str) -> list[dict[str, str]]:
-    with (FOLDER / name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def changed_phrases(versions: Sequence[Versions], texts: Sequence[str]) -> Phrases:
@@ -174,9 +166,8 @@ def graded_items(split: str = "train") -> list[tuple[str, ...]]:
     return [tuple(text.tokenise(s, keep_numbers=True) for s in i.sentences) for i in items]
 
 
-def vocabulary(reviews: GradedReviews, items: Sequence[tuple[str, ...]]) -> Vocabulary:
-    """The most frequent words, those of the graded items five times; no number."""
-    texts = reviews.texts + [s for item in items for s in set(item)] * 5
+def vocabulary(texts: Sequence[str]) -> Vocabulary:
+    """The most frequent words; no number."""
     words = (" ".join(w for w in t.split() if not any(c.isdigit() for c in w)) for t in texts)
     plain = [t.replace(NUMBER, "") for t in words]
     return Vocabulary.build(plain, WORDS, SLOTS)

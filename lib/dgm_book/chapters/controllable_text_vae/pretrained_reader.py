@@ -29,7 +29,8 @@ from dgm.precision import autocast
 from dgm.train import TrainingState, fit
 from dgm_book.chapters.controllable_text_vae import minilm, neural_reader, readers
 from dgm_book.chapters.controllable_text_vae.minilm import Encoder, WordPieces
-from dgm_book.chapters.controllable_text_vae.neural_reader import Example
+from dgm_book.chapters.controllable_text_vae.neural_reader import Example, make_examples
+from dgm_book.chapters.controllable_text_vae.rewriter import gradient_step
 
 STEPS, BATCH_SIZE, RATE, WARM_UP, MEASURE_EVERY = 1_400, 64, 1e-4, 100, 350
 MAX_PIECES = 40  # of a sentence, its ends included
@@ -111,13 +112,17 @@ def examples() -> dict[str, list[Example]]:
 
 def held_out() -> dict[str, list[Example]]:
     """Dev sentences with a label; a training is judged by them while it goes on."""
-    reviews = text.load("yelp", "validation")
-    rows = zip(reviews.texts, reviews.labels.tolist(), strict=True)
     graded = zip(*readers.graded("dev"), strict=True)
     return {
-        "yelp": [Example(t, y, False) for t, y in rows][::4],
+        "yelp": reviews("validation")[::4],
         "graded": [Example(t, int(g > 2), False) for t, g in graded if g != 2],
     }
+
+
+def reviews(split: str) -> list[Example]:
+    """Yelp's sentences with their labels."""
+    sentences = text.load("yelp", split)
+    return make_examples(sentences.texts, sentences.labels.tolist(), False)
 
 
 def correct(reader: Any, rows: Sequence[Example]) -> Tensor:
@@ -143,18 +148,10 @@ def train(
     model.encoder.places.requires_grad_(False)
     weights = [p for p in model.parameters() if p.requires_grad]
 
-    def step(state: TrainingState, batch: list[Example]) -> dict[str, Tensor]:
-        rise, fall = (state.steps + 1) / WARM_UP, (steps - state.steps) / steps
-        for group in state.optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, rise) * fall
+    def loss(batch: list[Example], generator: Generator) -> Tensor:
         with autocast("cpu"):
-            values = model([e.text for e in batch], state.generator)
-        loss = neural_reader.mean_loss(values, batch)
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        state.optimizer.step()
-        return {"loss": loss.detach()}
+            values = model([e.text for e in batch], generator)
+        return neural_reader.mean_loss(values, batch)
 
     def measure(state: TrainingState) -> dict[str, float]:
         parts = {k: float(correct(Reader(model.eval()), rows).mean()) for k, rows in dev.items()}
@@ -166,6 +163,7 @@ def train(
     batches = neural_reader.rounds(sources, seed, ROUND, BATCH_SIZE)
     chosen: dict[str, Any] = {"keep_best": "mean", "best": "highest"}
     chosen |= {"measure": measure, "measure_every": MEASURE_EVERY}
+    step = gradient_step(loss, steps, RATE, WARM_UP)
     fit(step, batches, state, steps, checkpoint=file, checkpoint_seconds=120, **chosen)
     return Reader(model.eval().requires_grad_(False))
 
@@ -191,15 +189,10 @@ def scores(reader: Reader) -> dict[str, Any]:
 
     "graded dev" chose when to stop; the others chose nothing.
     """
-    reviews = text.load("yelp", "test")
+    stress = readers.labelled_by_hand(readers.STRESS)
     rows = {
-        "negation stress": [
-            Example(t, y, False) for t, y in readers.labelled_by_hand(readers.STRESS)
-        ],
-        "yelp test": [
-            Example(t, y, False)
-            for t, y in zip(reviews.texts, reviews.labels.tolist(), strict=True)
-        ],
+        "negation stress": [Example(t, y, False) for t, y in stress],
+        "yelp test": reviews("test"),
         "graded dev": held_out()["graded"],
         "SST-2 test": labelled_lines("stsa.binary.test"),
     }

@@ -6,7 +6,6 @@ labels: every Yelp sentence that is in no dev or test set, and the training part
 sentences; intensity from people's ratings too.
 """
 
-import csv
 import gzip
 import itertools
 import zlib
@@ -19,8 +18,9 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from dgm.data import graded_sentences, registry, text
+from dgm_book.chapters.controllable_text_vae.opposites import FOLDER, table
 
-STRESS = Path(__file__).resolve().parents[4] / "book" / "corpus" / "negation_stress.tsv"
+STRESS = FOLDER / "negation_stress.tsv"
 SIZE = 2**20  # places of the hashed features
 NEGATORS = (
     "not n't never no nobody nothing none nor neither without hardly barely rarely scarcely seldom "
@@ -133,8 +133,7 @@ def fit_intensity(examples: Examples, penalty: float = 1.0) -> LinearReader:
 
 def labelled_by_hand(path: Path) -> list[tuple[str, int]]:
     """The sentences of a file of the corpus, in the form of the data, and their labels, 0 or 1."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    rows = table(path.name, path.parent)
     return [(text.tokenise(r["sentence"], keep_numbers=True), int(r["label"])) for r in rows]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Generator, Tensor, nn
 
 from dgm import checkpoint
 from dgm.data import text
@@ -33,7 +34,7 @@ CHECKPOINT_SECONDS = 60
 RIVALS = 1200  # words that the softmax of a step is estimated from, beside its own
 NEW_WEIGHT = 2.0  # of a word that the source does not have, beside one that it has
 WARM_UP, RATE, DROPOUT = 200, 2e-3, 0.0
-
+OWN_WEIGHT = 5  # how often words of graded items and versions by hand count for the vocabulary
 
 Draw = Callable[[random.Random], list[Pair]]
 
@@ -84,37 +85,87 @@ def draw_sentiment(sources: Sources) -> Draw:
 
 
 def rounds(draw: Draw, vocabulary: Vocabulary, seed: int) -> Any:
-    """step -> the pairs of its batch: rounds of fixed size, each drawn anew by (seed, round)."""
-    n_batches = ROUND_BATCHES
+    """step -> the pairs of its batch: of those drawn that can be written, some twice if need be."""
+    size = ROUND_BATCHES * BATCH_SIZE
+
+    def filled(rng: random.Random) -> list[Pair]:
+        drawn = [pair for pair in draw(rng) if pairs.can_write(vocabulary, pair)]
+        return drawn + rng.choices(drawn, k=max(0, size - len(drawn)))
+
+    length = lambda pair: len(pair.target.split())  # noqa: E731
+    return in_rounds(filled, str(seed), ROUND_BATCHES, BATCH_SIZE, length)
+
+
+def in_rounds(
+    draw: Callable[[random.Random], list],
+    name: str,
+    n_batches: int,
+    batch_size: int,
+    length: Callable[[Any], int],
+) -> Any:
+    """step -> its batch, of about one length: rounds of fixed size, each drawn by (name, round)."""
 
     @functools.lru_cache(1)
-    def batches(number: int) -> list[list[Pair]]:
-        rng = random.Random(f"{seed} {number}")
+    def batches(number: int) -> list[list]:
+        rng = random.Random(f"{name} {number}")
         drawn = draw(rng)
-        drawn = [pair for pair in drawn if pairs.can_write(vocabulary, pair)]
-        drawn += rng.choices(drawn, k=max(0, n_batches * BATCH_SIZE - len(drawn)))
         rng.shuffle(drawn)
-        drawn = sorted(drawn[: n_batches * BATCH_SIZE], key=lambda p: len(p.target.split()))
-        parts = [drawn[i : i + BATCH_SIZE] for i in range(0, len(drawn), BATCH_SIZE)]
+        drawn = sorted(drawn[: n_batches * batch_size], key=length)
+        parts = [drawn[i : i + batch_size] for i in range(0, len(drawn), batch_size)]
         rng.shuffle(parts)
         return parts
 
     return lambda step: batches(step // n_batches)[step % n_batches]
 
 
-def new_model(
-    vocabulary: Vocabulary, texts: Sequence[str], seed: int, sizes: Sizes = PAGE
+def gradient_step(
+    mean_loss: Callable[[Any, Generator], Tensor], steps: int, rate: float, warm_up: int
+) -> Callable[[TrainingState, Any], dict[str, Tensor]]:
+    """A step of `dgm.train.fit`: the rate rises in `warm_up` steps, then falls in a line to zero.
+
+    Gradients longer than 1 are cut to that.
+    """
+
+    def step(state: TrainingState, batch: Any) -> dict[str, Tensor]:
+        rise, fall = (state.steps + 1) / warm_up, (steps - state.steps) / steps
+        (group,) = state.optimizer.param_groups
+        group["lr"] = rate * min(1.0, rise) * fall
+        loss = mean_loss(batch, state.generator)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(group["params"], 1.0)
+        state.optimizer.step()
+        return {"loss": loss.detach()}
+
+    return step
+
+
+def start_words(
+    embedding: nn.Embedding, vocabulary: Vocabulary, texts: Sequence[str], seed: int, size: float
+) -> None:
+    """Gives known words vectors by the company they keep in texts; `size` is their deviation."""
+    tokens, first = vocabulary.encode(texts).tokens, vocabulary.first_word
+    width = embedding.embedding_dim
+    vectors = text.word_vectors(tokens, len(vocabulary), width, seed, first_word=first)[first:]
+    with torch.no_grad():
+        embedding.weight[first:] = size * vectors / vectors.std()
+
+
+def build_model(
+    vocabulary: Vocabulary,
+    texts: Sequence[str],
+    seed: int,
+    sizes: Sizes = PAGE,
+    trained: Path | None = None,
 ) -> CopyingTransformer:
-    """A model whose words start from the company they keep in the texts."""
+    """A model with the weights of a file, or a new one whose words begin as of `start_words`."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = CopyingTransformer(len(vocabulary), vocabulary.first_word, sizes, DROPOUT)
-    tokens = vocabulary.encode(texts).tokens
-    width, first = model.sizes.width, vocabulary.first_word
-    vectors = text.word_vectors(tokens, len(vocabulary), width, seed, first_word=first)
-    known = slice(first, None)
-    with torch.no_grad():
-        model.embedding.weight[known] = 0.07 * vectors[known] / vectors[known].std()
+    if trained:
+        model.load_state_dict(checkpoint.load(trained)["model"])
+    else:
+        start_words(model.embedding, vocabulary, texts, seed, 0.07)
     return model
 
 
@@ -127,29 +178,21 @@ def train(
     seed: int,
     rate: float = RATE,
 ) -> None:
-    """Trains in place by Adam; the rate rises, then falls in a line to zero."""
+    """Trains in place by Adam, with the rates of `gradient_step`."""
     make, n_grades = rounds(draw, vocabulary, seed), model.sizes.grades
 
-    def step(state: TrainingState, batch: pairs.Batch) -> dict[str, torch.Tensor]:
-        rise, fall = (state.steps + 1) / WARM_UP, (steps - state.steps) / steps
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate * min(1.0, rise) * fall
+    def mean_loss(batch: pairs.Batch, generator: Generator) -> Tensor:
         with autocast("cpu"):
-            log_p = model.log_likelihood(*batch, state.generator, RIVALS)
+            log_p = model.log_likelihood(*batch, generator, RIVALS)
         following = batch.target[:, 1:]
         new = (following[..., None] != batch.source[:, None]).all(-1)
         weights = (following != 0) * (1 + (NEW_WEIGHT - 1) * new)
-        loss = -(weights * log_p).sum() / weights.sum()
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        state.optimizer.step()
-        return {"loss": loss.detach()}
+        return -(weights * log_p).sum() / weights.sum()
 
     optimizer = torch.optim.Adam(model.parameters(), lr=rate, betas=(0.9, 0.98))
-    generator = torch.Generator().manual_seed(seed)
+    generator = Generator().manual_seed(seed)
     fit(
-        step,
+        gradient_step(mean_loss, steps, rate, WARM_UP),
         lambda i: pairs.encode(vocabulary, make(i), n_grades),
         TrainingState(model.train(), optimizer, generator),
         steps,
@@ -180,21 +223,23 @@ def prepared(folder: Path, seed: int, trained: Path | None = None) -> tuple[Rewr
     reviews = GradedReviews(pairs.review_texts().texts, saved["grades"].tolist())
     versions = pairs.versions_by_hand(reviews)
     own = [*items, *(row.texts for row in versions)]
-    words = folder / "vocabulary.json"
-    if not words.exists():
-        checkpoint.write_text(words, json.dumps(pairs.vocabulary(reviews, own).words))
-    vocabulary = Vocabulary(json.loads(words.read_text("utf-8")), pairs.SLOTS)
-    if trained:
-        model = CopyingTransformer(len(vocabulary), vocabulary.first_word, dropout=DROPOUT)
-        model.load_state_dict(checkpoint.load(trained)["model"])
-    else:
-        texts = [*reviews.texts, *(s for item in own for s in item)]
-        model = new_model(vocabulary, texts, seed)
+    counted = [*reviews.texts, *[s for item in own for s in set(item)] * OWN_WEIGHT]
+    vocabulary = load_vocabulary(folder, counted)
+    texts = [*reviews.texts, *(s for item in own for s in item)]
+    model = build_model(vocabulary, texts, seed, trained=trained)
     mined_file = folder / "mined.json"
     mined = json.loads(mined_file.read_text("utf-8")) if mined_file.exists() else []
     phrases = pairs.changed_phrases(versions, reviews.texts)
     sources = Sources(reviews, items, versions, [Pair(*row) for row in mined], classifier, phrases)
     return Rewriter(vocabulary, model.eval(), classifier, intensity), sources
+
+
+def load_vocabulary(folder: Path, texts: Sequence[str]) -> Vocabulary:
+    """The most frequent words of texts, no number; those of the folder's file, where it has one."""
+    file = folder / "vocabulary.json"
+    if not file.exists():
+        checkpoint.write_text(file, json.dumps(pairs.vocabulary(texts).words))
+    return Vocabulary(json.loads(file.read_text("utf-8")), pairs.SLOTS)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

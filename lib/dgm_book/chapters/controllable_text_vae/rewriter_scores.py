@@ -6,7 +6,6 @@ and some along the slider. The neural reader ranks candidates, so its own accura
 
 import argparse
 import copy
-import csv
 import json
 import math
 from collections import Counter
@@ -21,17 +20,13 @@ from dgm import checkpoint, slider, steering
 from dgm.data import text
 from dgm.data.text import Sentences, Vocabulary
 from dgm.steering import Candidate, RewritingModel
-from dgm_book.chapters.controllable_text_vae import (
-    judges,
-    neural_reader,
-    pairs,
-    rewriter_results,
-)
-from dgm_book.chapters.controllable_text_vae.readers import STRESS, LinearReader, stress_test
+from dgm_book.chapters.controllable_text_vae import judges, neural_reader, pairs, rewriter_results
+from dgm_book.chapters.controllable_text_vae.opposites import table
+from dgm_book.chapters.controllable_text_vae.readers import LinearReader, stress_test
 from dgm_book.chapters.controllable_text_vae.rewriter import Rewriter, Sources, prepared
 
 READER_STEPS, MORE_STEPS = 6000, 4000  # from nothing, and from a trained one's weights
-TYPED = STRESS.with_name("typed_sentences.tsv")
+TYPED = "typed_sentences.tsv"
 GRADES = (0.5, 3.5)  # asked for, towards the negative and the positive
 VERTICES = ("very negative", "negative", "neutral", "positive", "very positive")
 NEUTRAL, TYPICAL_WORDS = 0.3, 10  # votes of words without sentiment, in sentences of so many words
@@ -160,8 +155,7 @@ def graded_test(split: str) -> tuple[list[str], list[float], list[str]]:
 
 def typed_rewrites(model: RewritingModel) -> list[tuple[str, str | None, str | None]]:
     """The typed sentences, each with its rewrite, and with the best one, shown or not."""
-    with TYPED.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    rows = table(TYPED)
     typed = [row["sentence"] for row in rows]
     weights = torch.stack([vertex(GRADES[row["towards"] == "positive"]) for row in rows])
     shown = steering.rewrite_texts(model, typed, weights)
@@ -196,9 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sentences = Sentences([sentences.texts[i] for i in rows], sentences.labels[rows], references)
     opposite = [GRADES[1 - y] for y in sentences.labels.tolist()]
     candidates = ranked(model, sentences.texts, opposite)
-    if (
-        given.split == "validation" and not given.int8
-    ):  # the threshold is chosen here, and used from now on
+    # The threshold is chosen here, and used from now on.
+    if given.split == "validation" and not given.int8:
         model.least_nats = quantile_of_nats(candidates)
         least = json.dumps(model.least_nats)
         checkpoint.write_text(given.folder / f"{given.name}.least_nats.json", least)

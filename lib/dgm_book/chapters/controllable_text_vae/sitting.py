@@ -9,7 +9,6 @@ give nobody away. FOLDER holds `rewriter.test.json` of `rewriter_scores`.
 """
 
 import argparse
-import csv
 import gzip
 import json
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from dgm.simplex_steering import first_agreeing
 from dgm.steering import steer
 from dgm_book import hand_score, profiles
 from dgm_book.chapters.controllable_text_vae import run, steering, training
+from dgm_book.chapters.controllable_text_vae.opposites import table
 from dgm_book.chapters.controllable_text_vae.rewriter_scores import TYPED
 
 SYSTEMS = {
@@ -70,11 +70,7 @@ def rows(folder: Path, count: int) -> Iterator[Row]:
         for name, texts in written.items():
             for source, rewrite in zip(sources, texts, strict=True):
                 yield name, source, ASKED[1 - label], text.tokenise(rewrite) if rewrite else ""
-    with TYPED.open(encoding="utf-8", newline="") as file:
-        towards = {
-            row["sentence"]: row["towards"] == "positive"
-            for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        }
+    towards = {row["sentence"]: row["towards"] == "positive" for row in table(TYPED)}
     for source, shown, always in new["typed"]:
         positive = towards[source]
         before = steer(model, source, [0.0, 0.0, 1.0] if positive else [1.0, 0.0, 0.0])
@@ -97,9 +93,9 @@ def published(sitting: Path, folder: Path) -> None:
     ours = set(key["item"][key["system"].str.split(", typed").str[0].isin(OWN)])
     sheet.loc[~sheet["item"].isin(ours), "text"] = "(not ours)"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, table in (("key", key), ("sheet", sheet)):
-        table["source"] = table["source"].replace(places)
-        whole = table.astype({"item": "Int64"})
+    for name, frame in (("key", key), ("sheet", sheet)):
+        frame["source"] = frame["source"].replace(places)
+        whole = frame.astype({"item": "Int64"})
         whole.to_csv(folder / f"{name}.tsv", sep="\t", index=False, quoting=3)
     for path in sitting.glob("marks.*.tsv"):
         (folder / path.name).write_bytes(path.read_bytes())

@@ -25,7 +25,6 @@ from dgm_book.chapters.controllable_text_vae import judges, rewriter_results, st
 from dgm_book.chapters.controllable_text_vae.rewriter_scores import choose
 
 MOST_COPIES = 12_000  # plain captions that the classifier learns from
-COVERAGE = 0.8
 
 
 def load_model(name: str, folder: Path) -> RewritingModel:

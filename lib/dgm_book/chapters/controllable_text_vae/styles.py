@@ -6,9 +6,7 @@ book, and, for Shakespeare, the aligned lines of his plays. Plain captions and l
 """
 
 import argparse
-import csv
 import gzip
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +14,10 @@ from typing import NamedTuple
 
 from dgm import checkpoint
 from dgm.data import registry, text
-from dgm.data.text import Vocabulary
-from dgm.nets.copying import CopyingTransformer, Sizes
+from dgm.nets.copying import Sizes
 from dgm.steering import RewritingModel
 from dgm_book.chapters.controllable_text_vae import pairs, rewriter
-from dgm_book.chapters.controllable_text_vae.opposites import FOLDER
+from dgm_book.chapters.controllable_text_vae.opposites import table
 from dgm_book.chapters.controllable_text_vae.pairs import Pair, Versions
 
 VERTICES = {
@@ -28,7 +25,6 @@ VERTICES = {
     "shakespeare": ("modern", "Shakespeare's"),
 }
 ROUND_OWN, ROUND_ALIGNED, ROUND_COPIED = 4_000, 8_000, 2_500
-OWN_WEIGHT = 5  # how often the words of the versions by hand count for the vocabulary
 
 
 class Style(NamedTuple):
@@ -41,10 +37,8 @@ class Style(NamedTuple):
 
 def by_hand(name: str) -> list[Versions]:
     """The versions of `book/corpus/NAME.tsv`, one column a vertex."""
-    with (FOLDER / f"{name}.tsv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[1:]
     grades = tuple(range(len(VERTICES[name])))
-    return [Versions(tuple(plain(field) for field in row), grades) for row in rows]
+    return [Versions(tuple(map(plain, row.values())), grades) for row in table(f"{name}.tsv")]
 
 
 def captions() -> Style:
@@ -84,19 +78,8 @@ def prepared(
     style = {"captions": captions, "shakespeare": shakespeare}[name]()
     own = [t for versions in style.own for t in versions.texts]
     texts = [*style.copied, *(t for versions in style.aligned for t in versions.texts), *own]
-    words = folder / "vocabulary.json"
-    if not words.exists():
-        counted = [*texts, *own * (OWN_WEIGHT - 1)]
-        without = (" ".join(w for w in t.split() if not any(map(str.isdigit, w))) for t in counted)
-        built = Vocabulary.build(list(without), pairs.WORDS, pairs.SLOTS)
-        checkpoint.write_text(words, json.dumps(built.words))
-    vocabulary = Vocabulary(json.loads(words.read_text("utf-8")), pairs.SLOTS)
-    sizes = Sizes(grades=len(VERTICES[name]))
-    if trained:
-        net = CopyingTransformer(len(vocabulary), vocabulary.first_word, sizes, rewriter.DROPOUT)
-        net.load_state_dict(checkpoint.load(trained)["model"])
-    else:
-        net = rewriter.new_model(vocabulary, texts, seed, sizes)
+    vocabulary = rewriter.load_vocabulary(folder, [*texts, *own * (rewriter.OWN_WEIGHT - 1)])
+    net = rewriter.build_model(vocabulary, texts, seed, Sizes(grades=len(VERTICES[name])), trained)
     return RewritingModel(vocabulary, VERTICES[name], net), style
 
 

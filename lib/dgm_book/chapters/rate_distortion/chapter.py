@@ -239,10 +239,8 @@ def _gaps(chapter: Chapter, *models: str) -> Outcome:
 def _cost(chapter: Chapter) -> Outcome:
     seconds = chapter.first("cost").values
     ratios = [a / b for a, b in zip(seconds["curve"], seconds["likelihood"], strict=True)]
-    ratio, best = (
-        statistics.mean_over_seeds(ratios),
-        min(seconds["curve"]) / min(seconds["likelihood"]),
-    )
+    ratio = statistics.mean_over_seeds(ratios)
+    best = min(seconds["curve"]) / min(seconds["likelihood"])
     values = {"best": best, "n": len(ratios), "low": min(ratios), "high": max(ratios)}
     return Outcome({"all": ratio}, {"ratio": ratio, **values}, chapter.scale("1 seed"))
 
@@ -395,9 +393,7 @@ def _blur(chapter: Chapter) -> Outcome:
     rows, sharp = [], chapter.first("blur0-narrow").tensors["distortion"]
     for blur in recipes.BLURS[1:]:
         more = chapter.first(f"blur{blur:g}-narrow").tensors["distortion"] - sharp
-        least = (
-            more[-1] - more[0] * more[0].mean().sign()
-        )  # what the floor gains beyond the low end
+        least = more[-1] - more[0] * more[0].mean().sign()  # the floor's gain beyond the low end
         rows.append((blur, bootstrap(more[-1]), bootstrap(more[0]), bootstrap(least)))
     tests = {f"{blur:g}": beyond for blur, *_, beyond in rows}
     levels, scale = {"each": _levels(chapter, "vae10")}, chapter.scale("blur0-narrow", "vae10")
@@ -478,7 +474,8 @@ def _flow(chapter: Chapter) -> Outcome:
     return Outcome(tests, values, chapter.scale("flow", "vae10"))
 
 
-def _sent(chapter: Chapter) -> list[tuple[str, Result]]:
+def sent(chapter: Chapter) -> list[tuple[str, Result]]:
+    """The files of each decoder at each price, by name."""
     return [
         (f"{label(m)} at {beta:g}", chapter.first(f"sent{beta:g}", m))
         for m, prices in recipes.SENT.items()
@@ -488,7 +485,7 @@ def _sent(chapter: Chapter) -> list[tuple[str, Result]]:
 
 def _lengths(chapter: Chapter) -> Outcome:
     rows, tests = [], {}
-    for name, result in _sent(chapter):
+    for name, result in sent(chapter):
         bits = 8 * result.tensors["bytes"].double().mean(0)
         bound = length_bound(float(result.tensors["rate"].mean()))
         tests[name] = statistics.mean_over_seeds(bits / bound - 1)
@@ -499,17 +496,17 @@ def _lengths(chapter: Chapter) -> Outcome:
 
 def _promises(chapter: Chapter) -> Outcome:
     rows, tests = [], {}
-    for name, result in _sent(chapter):
+    for name, result in sent(chapter):
         t = result.tensors
         promised, missed = float(t["expected"].mean()), t["distortion"] - t["expected"]
         tests[name] = statistics.mean_over_seeds(missed.mean(1) / promised)
         rows.append((name, statistics.mean_over_seeds(missed.mean(1)), promised))
-    scarce = sum(result.values["scarce"] for _, result in _sent(chapter))
-    files = sum(result.tensors["bytes"].numel() for _, result in _sent(chapter))
+    scarce = sum(result.values["scarce"] for _, result in sent(chapter))
+    files = sum(result.tensors["bytes"].numel() for _, result in sent(chapter))
     values = {"rows": rows, "scarce": scarce, "files": files}
     return Outcome(tests, values, _scale_of_files(chapter))
 
 
 def _scale_of_files(chapter: Chapter) -> str:
-    seeds, n = _sent(chapter)[0][1].tensors["rate"].shape
+    seeds, n = sent(chapter)[0][1].tensors["rate"].shape
     return chapter.scale(f"{n} test images, {seeds} seeds of the candidates")

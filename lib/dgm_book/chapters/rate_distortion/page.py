@@ -69,11 +69,7 @@ def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
             label("vae2"): [chapter.first("best-prior", "vae2")],
             label("vae10"): [chapter.first("flow"), chapter.first("unseen")],
         },
-        "files": {
-            f"{label(m)} at {b:g}": [chapter.first(f"sent{b:g}", m)]
-            for m, prices in recipes.SENT.items()
-            for b in prices
-        },
+        "files": {name: [result] for name, result in summaries.sent(chapter)},
         "slopes": runs("curve", SLOPES) | {"schedules": [chapter.first(f"schedules{most}")]},
         "low end": runs("perception", recipes.PERCEIVED),
         "flow": runs("curve", ["flow"]),

@@ -213,11 +213,12 @@ def claims(chapter: Chapter) -> list[Claim]:
     ablations = {name.replace(", z of", " z of"): cells[:3] for name, *cells in table}
     single = f"profile {chapter.profile.name}, 1 seed"
     scale = f"profile {chapter.profile.name}, {_seeds(chapter.profile.n_seeds)}"
+    after_longest = partial(switching_rule, dataset=LONGEST)  # of 750 epochs
     rules = {
         "switching": partial(switching_rule, dataset=chapter.system),
         "switching_short": is_long and partial(switching_rule, dataset="switching"),
-        "switching_longest": LONGEST in chapter.sets and partial(longest_rule, control=CONTROL),
-        "linear_path": LONGEST in chapter.sets and partial(longest_rule, control=LINEAR),
+        "switching_longest": LONGEST in chapter.sets and partial(after_longest, control=CONTROL),
+        "linear_path": LONGEST in chapter.sets and partial(after_longest, control=LINEAR),
         "extrapolation": extrapolation_rule,
         "exact_bayes": exact_bayes_rule,
         "around_switches": around_switches_rule,
@@ -244,18 +245,10 @@ def _levels(chapter: Chapter, dataset: str, models: Iterable[str]) -> dict[str, 
     return {"each": {name: _mean(chapter.sets[dataset][name]) - line for name in models}}
 
 
-def switching_rule(chapter: Chapter, dataset: str) -> Outcome:
-    """Against each VRNN, with either number of particles."""
-    return _switching(chapter, dataset, [m for m in plan.MAIN[1:] if m in chapter.sets[dataset]])
-
-
-def longest_rule(chapter: Chapter, control: str) -> Outcome:
-    """After 750 epochs, against one VRNN, with either number of particles."""
-    return _switching(chapter, LONGEST, [control])
-
-
-def _switching(chapter: Chapter, dataset: str, controls: list[str]) -> Outcome:
+def switching_rule(chapter: Chapter, dataset: str, control: str | None = None) -> Outcome:
+    """Against one VRNN or each, with either number of particles."""
     models = chapter.sets[dataset]
+    controls = [control] if control else [m for m in plan.MAIN[1:] if m in models]
     gains = {
         f"minus {control}, {label}": difference(models, VARIANT, control, metric)
         for control in controls
@@ -445,11 +438,6 @@ def _switching_values(chapter: Chapter) -> dict[str, Any]:
     return values
 
 
-def _fresh_rates(models: Models) -> Interval | None:
-    fresh = {name: runs[5:] for name, runs in models.items() if runs[5:]}
-    return difference(fresh, *plan.PAIR["exchange-rates"]) if fresh else None
-
-
 def _longest_values(chapter: Chapter) -> dict[str, Any]:
     models = chapter.sets.get(LONGEST, {})
     bounds = {n: mean_over_seeds([read(run, "fivo") for run in models[n]]) for n in models}
@@ -462,6 +450,8 @@ def _longest_values(chapter: Chapter) -> dict[str, Any]:
 def _real_values(chapter: Chapter) -> dict[str, Any]:
     sets, pair = chapter.sets, plan.PAIR
     rows = sets["jsb"][pair["jsb"][0]][0].values["rows"]
+    rates = sets.get("exchange-rates", {})
+    fresh = {name: runs[5:] for name, runs in rates.items() if runs[5:]}
     gaps = {
         plan.NAMES[name]: difference(models, *pair[name])
         for name, models in sets.items()
@@ -470,7 +460,7 @@ def _real_values(chapter: Chapter) -> dict[str, Any]:
     return {
         "same_size": format_difference(over_sizes(sets["jsb"], False), unit="pair"),
         "same_weights": format_difference(over_sizes(sets["jsb"], True), unit="pair"),
-        "fresh": _fresh_rates(sets.get("exchange-rates", {})),
+        "fresh": difference(fresh, *pair["exchange-rates"]) if fresh else None,
         "linear": {
             plan.NAMES[name]: difference(models, pair[name][0], plan.LINEAR)
             for name, models in sets.items()

@@ -4,15 +4,10 @@ import json
 
 import pytest
 import torch
+from small_rewriters import VOCABULARY, random_model
 
 from dgm import checkpoint, published, steering
-from dgm.data.text import Vocabulary
-from dgm.nets.copying import CopyingTransformer, Sizes
-from dgm.nets.graded_reader import GradedReader
 from dgm_book.chapters.controllable_text_vae import rewriter_results
-
-WORDS = Vocabulary(["the", "food", "was", "good", "bad", "."], steering.SLOTS)
-VERTICES = ("very negative", "negative", "neutral", "positive", "very positive")
 
 
 @pytest.fixture
@@ -25,19 +20,10 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def new_model(reader):
-    torch.manual_seed(0)
-    sizes = Sizes(16, 2, 1, 1, 24)
-    net = CopyingTransformer(len(WORDS), WORDS.first_word, sizes, 0.0)
-    reader = GradedReader(len(WORDS), sizes, 0.0) if reader else None
-    model = steering.RewritingModel(WORDS, VERTICES, net, reader, least_nats=-1.5)
-    model.content[WORDS.id("good")] = False
-    return model.eval().requires_grad_(False)
-
-
 @pytest.mark.parametrize("reader", [True, False])
 def test_what_is_published_is_the_trained_model_in_int8(folder, monkeypatch, reader):
-    trained = new_model(reader)
+    trained = random_model(reader, least_nats=-1.5).requires_grad_(False)
+    trained.content[VOCABULARY.id("good")] = False
     result = rewriter_results.publish("sentiment", trained, folder)
     assert result.values["int8"] == {"yelp": {"n": 1}, "slider": {"n": 2}}
     assert result.provenance["steps"] == 7
@@ -55,11 +41,3 @@ def test_what_is_published_is_the_trained_model_in_int8(folder, monkeypatch, rea
     assert loaded.least_nats == -1.5
     narrow = rewriter_results.narrowed(trained).state_dict()
     assert all(torch.equal(narrow[k], v) for k, v in loaded.state_dict().items())
-
-
-def test_what_is_not_published_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(published, "folders", lambda name: [tmp_path])
-    with pytest.raises(FileNotFoundError, match="'captions' is not published"):
-        steering.load("captions")
-    with pytest.raises(ValueError, match="sentiment, captions, shakespeare"):
-        steering.load("moods")

@@ -165,11 +165,12 @@ function makeControls(w, clock, K, forget) {
     set: (v) => change(now().which, Number(v)),
   });
   const speed = sliderOf(form, "speed", "Steps a second", { min: 1, max: 30, step: 1 });
-  const anew = (/** @type {number} */ seed) => {
+  // The same changes at the same steps, by other chances.
+  const again = (/** @type {number} */ seed) => {
     clock.halt();
-    w.change({ ...w.first, speed: w.get("speed"), seed });
+    w.change({ seed });
   };
-  const seed = wholeOf(form, "label", "seed", "Seed", { min: 0, max: 9999 }, { set: anew });
+  const seed = wholeOf(form, "label", "seed", "Seed", { min: 0, max: 9999 }, { set: again });
   const reset = form.reset(() => {
     clock.halt();
     forget();
