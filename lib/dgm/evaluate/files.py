@@ -31,8 +31,8 @@ _ACTIVATIONS: dict[str, Any] = {kind.__name__.lower(): kind for kind in _POINTWI
 def load_decoder(path: str | PathLike) -> nn.Module:
     """The decoder of a TorchScript or ONNX file, on the CPU, in eval mode.
 
-    A plain perceptron comes as nn.Sequential, which is sampled faster. An
-    ONNX file needs the package onnx, and is compared with onnxruntime where that is installed.
+    A plain perceptron comes as nn.Sequential, which is sampled faster. An ONNX file needs the
+    package onnx, and is compared with onnxruntime where that is installed.
     ValueError for another file, an operator that is not covered, or unequal images.
     """
     path = Path(path).expanduser()
@@ -56,7 +56,7 @@ def _plain(decoder: nn.Module) -> nn.Sequential | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that shapes become constants
             return _perceptron(decoder)
-    except Exception:  # of any kind, as modules are: frozen before, of several outputs
+    except Exception:  # of any kind, as modules are: several outputs, odd shapes
         return None
 
 
