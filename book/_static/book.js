@@ -48,6 +48,8 @@ for (const button of document.querySelectorAll(".dgm-cite button")) {
   });
 }
 
+const toTop = document.querySelector("#pst-back-to-top"); // gives way to what stands below
+
 // A tour goes from stop to stop: each sets a widget by its link, and what there is to see is said below.
 for (const tour of document.querySelectorAll(".dgm-tour")) {
   const stops = [...tour.querySelectorAll("li")];
@@ -66,7 +68,7 @@ for (const tour of document.querySelectorAll(".dgm-tour")) {
   const buttons = make("div", {});
   buttons.append(back, next, button("End the tour", end));
   bar.append(text, buttons);
-  document.body.append(bar);
+  document.body.append(bar, toTop);
   function end() {
     bar.hidden = true;
     start.focus();
@@ -101,6 +103,7 @@ let changed;
 const leave = () => {
   watching?.disconnect();
   lead.remove();
+  toTop.classList.remove("dgm-covered");
 };
 lead.addEventListener("click", () => {
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
@@ -121,7 +124,10 @@ document.addEventListener("click", ({ target }) => {
     ([{ boundingClientRect, intersectionRect }]) => {
       const enough = 0.7 * Math.min(boundingClientRect.height, innerHeight - 80);
       if (intersectionRect.height >= enough) leave();
-      else if (!lead.isConnected) link.after(lead);
+      else if (!lead.isConnected) {
+        link.after(lead);
+        toTop.classList.add("dgm-covered");
+      }
     },
     { threshold: Array.from({ length: 21 }, (_, i) => i / 20) },
   );

@@ -332,19 +332,23 @@ def test_without_web_audio_the_roll_plays_in_silence(opened, chorale):
 # The reader's own opening
 
 
+def test_a_key_has_the_last_word_over_what_waited_to_be_announced(opened, chorale):
+    view = opened(chorale(opening=[[]] * 4, length=96))
+    view.page.get_by_role("application").press("ArrowRight")
+    view.page.wait_for_timeout(900)
+    assert view.page.locator(".dgm-mu-chorale .dgm-status").inner_text() == "Frame 2, C4, off"
+
+
 def test_notes_of_the_opening_are_turned_by_keyboard_and_click(opened, chorale):
     view = opened(chorale(opening=[[]] * 4))
     before = piece(view)
     roll = view.page.get_by_role("application")
     roll.focus()
-    for key, message in [
-        ("ArrowRight", "Frame 2, C4, off"),
-        ("ArrowUp", "Frame 2, C\N{MUSIC SHARP SIGN}4, off"),
-        ("PageUp", "Frame 2, C\N{MUSIC SHARP SIGN}5, off"),
-        ("Space", "C\N{MUSIC SHARP SIGN}5 on, frame 2"),
-    ]:
+    status, sharp = view.page.locator(".dgm-mu-chorale .dgm-status"), "C\N{MUSIC SHARP SIGN}"
+    for key, note in {"ArrowRight": "C4", "ArrowUp": f"{sharp}4", "PageUp": f"{sharp}5"}.items():
         roll.press(key)
-        view.page.locator(".dgm-mu-chorale .dgm-status").get_by_text(message, exact=True).wait_for()
+        status.get_by_text(f"Frame 2, {note}, off", exact=True).wait_for()
+    roll.press("Space")
     view.settle()
     assert piece(view)[:4] == [[], [73], [], []]
     assert piece(view)[4:] != before[4:]

@@ -31,6 +31,10 @@ SHELL = """<!doctype html><html lang="en" data-theme="light" data-mode="light">
 OPTIONS: dict[str, Any] = {"prefer_css_page_size": True, "print_background": True}
 OPTIONS |= {"outline": True, "tagged": True, "display_header_footer": True}
 OPTIONS |= {"header_template": "<span></span>", "footer_template": FOOTER}
+# The system's Chromium, else Playwright's own.
+PROGRAMS = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+CHROMIUM: dict[str, Any] = {"executable_path": next(filter(None, PROGRAMS), None)}
+CHROMIUM |= {"args": ["--no-sandbox"]}
 
 
 def site():
@@ -54,6 +58,14 @@ class Quiet(SimpleHTTPRequestHandler):
 
     def log_message(self, format, *args):
         """Nothing."""
+
+
+def served(folder: Path) -> str:
+    """The address from which a folder is served, as long as the process lives."""
+    handler = functools.partial(Quiet, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}"
 
 
 def title_page() -> str:
@@ -83,17 +95,11 @@ def name_outline(path: Path, titles: list[str]) -> None:
 def print_book(html: Path) -> Path:
     """Writes the book's pages into one PDF beside them, and offers it on the introduction."""
     pages = printed_pages()
-    handler = functools.partial(Quiet, directory=str(html))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    root = f"http://127.0.0.1:{server.server_port}"
+    root = served(html)
     keys = {f"/{page}.html": page.rpartition("/")[2] for page in pages}
     own = site()
-    # The system's Chromium, else Playwright's own.
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(**CHROMIUM)
         page = browser.new_page(color_scheme="light", reduced_motion="reduce")
         answer = {"body": SHELL, "content_type": "text/html"}
         page.route(f"{root}/print", lambda route: route.fulfill(**answer))
@@ -112,7 +118,6 @@ def print_book(html: Path) -> Path:
         page.pdf(path=target, **OPTIONS)
         titles = page.evaluate("headings()")
         browser.close()
-    server.shutdown()
     name_outline(target, titles)
     own.offer_pdf(html, html / f"{pages[0]}.html")
     os.utime(target)

@@ -7,12 +7,10 @@ over 20 presses of a key on each of the first four sliders, the 95th percentile 
 next picture (Event Timing API; less than 16 ms, or no change of the picture, counts as 16).
 """
 
-import functools
-import http.server
 import sys
-import threading
 from pathlib import Path
 
+import book_pdf
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
@@ -51,19 +49,14 @@ def speed(page: Page, address: str) -> str:
 
 def main(book: Path, slower: float) -> None:
     """Prints a line a chapter."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(book))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    root = book_pdf.served(book)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
+        browser = playwright.chromium.launch(**book_pdf.CHROMIUM)
         for file in sorted(book.glob("notebooks/0*.html")):
             page = browser.new_page()
             session = page.context.new_cdp_session(page)
             session.send("Emulation.setCPUThrottlingRate", {"rate": slower})
-            address = f"http://127.0.0.1:{server.server_port}/notebooks/{file.name}"
-            print(file.stem, speed(page, address), flush=True)
+            print(file.stem, speed(page, f"{root}/notebooks/{file.name}"), flush=True)
             page.close()
 
 

@@ -119,12 +119,15 @@ function onceAFrame(name, draw) {
   return ask;
 }
 
-/** Speaks only when the reader pauses. @type {(node: Element, wait?: number) => (text: string) => void} */
+/** @type {WeakMap<Element, number>} */
+const timers = new WeakMap();
+
+/** Speaks what came last, after a pause. @type {(node: Element, wait?: number) => (text: string) => void} */
 export function throttled(node, wait = 300) {
-  let timer = 0;
   return (text) => {
-    clearTimeout(timer);
-    timer = setTimeout(() => (node.textContent = text), wait);
+    clearTimeout(timers.get(node));
+    const speak = () => (node.textContent = text);
+    timers.set(node, setTimeout(speak, wait));
   };
 }
 

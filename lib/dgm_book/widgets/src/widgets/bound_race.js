@@ -40,9 +40,10 @@ const TOO_FEW =
 /** @typedef {{ shut?: Element, front: (Element | undefined)[] }} Row */
 /** @typedef {(all: Estimates, r: number, width: number, ends: number[], px: Scale1D) => Row} MakeRow */
 
-/** As many decimals as the error allows, at most four. @param {MeanError} value */
-function inWords({ mean, error }) {
-  const places = Math.min(4, Math.max(0, 1 - Math.floor(Math.log10(error))));
+/** As many decimals as the error allows, at most three. @param {MeanError} value @param {number} n */
+function inWords({ mean, error }, n) {
+  if (n < 2) return decimals(mean, 2);
+  const places = Math.min(3, Math.max(0, 1 - Math.floor(Math.log10(error))));
   return `${decimals(mean, places)} \u00b1 ${decimals(error, places)}`;
 }
 
@@ -184,7 +185,7 @@ export default defineWidget(
       table.fill(0, exact.toFixed(3), "none");
       for (const [r, { ceiling }] of BOUNDS.entries()) {
         const limit = ceiling(at.n);
-        table.fill(r + 1, inWords(means[r]), limit < Infinity ? limit.toFixed(3) : "none");
+        table.fill(r + 1, inWords(means[r], batches.length), limit < Infinity ? limit.toFixed(3) : "none");
       }
       const whole = batches.length === BATCHES;
       const count = whole ? BATCHES : `the first ${batches.length} of ${BATCHES}`;

@@ -3,7 +3,7 @@
 import "../styles/music.css";
 import { checkbox, labelledSlider, pushButton } from "../controls.js";
 import { formOf, pickOf, put, radiosOf, readoutList, sliderOf } from "../form.js";
-import { calm, element, number } from "../frame.js";
+import { calm, element, number, throttled } from "../frame.js";
 import { showGoldenError } from "../golden.js";
 import { compose, PARTICLES, runsOf } from "../models/chorale.js";
 import { loadHyper } from "../models/hyper_weights.js";
@@ -260,7 +260,7 @@ export default defineWidget(
       opening,
       changed: (frames) => w.change({ opening: frames }),
       seek: player.seek,
-      say: (text) => put(w.status, text),
+      say: throttled(w.status, 0),
       ask: w.ask,
     });
     w.picture.append(node, element("p.dgm-note", KEY));

@@ -68,8 +68,8 @@ function makePanel(w, walk, i) {
     element(walk.baseline ? "div.dgm-panel.dgm-baseline" : "div.dgm-panel", ...parts, svg, note),
   );
 
-  /** Returns what is to be said. @type {(measure: DensityMeasure, source: number, k: number) => string} */
-  return (measure, source, k) => {
+  /** Returns what is to be said. @type {CliffPanel["show"]} */
+  function show(width, measure, source, k) {
     const tokens = walk.sentences[source][k];
     const [text, tick] = [plainText(tokens), walk.tick[k]];
     showSentence(sentence, tokens, compared(w.get("sources")[source], tokens).added);
@@ -83,14 +83,15 @@ function makePanel(w, walk, i) {
     note.textContent = `${where}${reading ? `; read as positive with probability ${reading}` : ""}.`;
     const says = `${walk.label}: codes of real sentences as a histogram`;
     svg.setAttribute("aria-label", `${says}, this code at ${number(codes[k])} nats`);
-    const width = Math.floor(svg.clientWidth);
     if (width > 0) {
       resize(svg, width, BOTTOM + 40);
       svg.replaceChildren(...chartOf(real, codes, k, walk.origin, width));
     }
     return `${walk.label}, ${tick}: ${text} ${where}.`;
-  };
+  }
+  return { svg, show };
 }
+/** @typedef {{ svg: Element, show(...of: [number, DensityMeasure, number, number]): string }} CliffPanel */
 
 export default defineWidget(
   {
@@ -100,9 +101,7 @@ export default defineWidget(
     kind: "dgm-cliff",
   },
   (w) => {
-    const panels = w
-      .get("models")
-      .map((/** @type {Walk} */ walk, /** @type {number} */ i) => makePanel(w, walk, i));
+    const panels = /** @type {Walk[]} */ (w.get("models")).map((walk, i) => makePanel(w, walk, i));
     const sources = w.get("sources").map((/** @type {string[]} */ tokens, /** @type {number} */ i) => {
       return [i, plainText(tokens)];
     });
@@ -112,11 +111,10 @@ export default defineWidget(
     measures.append(form.reset());
     w.controls.append(element("div.dgm-heads", ...apart(pick)), measures);
     return () => {
+      const widths = panels.map(({ svg }) => Math.floor(svg.clientWidth)); // before anything is written
       const [source, measure, places] = [w.get("source"), w.get("measure"), w.get("places")];
       form.show();
-      const spoken = panels.map((/** @type {ReturnType<typeof makePanel>} */ show, /** @type {number} */ i) =>
-        show(measure, source, places[i]),
-      );
+      const spoken = panels.map(({ show }, i) => show(widths[i], measure, source, places[i]));
       w.speak(spoken.join(" "));
     };
   },

@@ -20,7 +20,7 @@ const START = { "text-anchor": "start" };
 /** The point that arrow keys move. @typedef {{ index: number, choose(k: number): void }} Chosen */
 
 // The plane of points and lines; returns what draws them.
-/** @type {(w: Widget, K: number, chosen: Chosen) => (lines: number[][], d: number) => void} */
+/** @type {(w: Widget, K: number, chosen: Chosen) => (width: number, lines: number[][], d: number) => void} */
 function makePlane(w, K, chosen) {
   const svg = shape("svg.dgm-pad", {
     tabindex: 0,
@@ -74,9 +74,7 @@ function makePlane(w, K, chosen) {
     chosen.choose(digit - 1);
   });
 
-  return (lines, d) => {
-    const width = Math.floor(svg.clientWidth);
-    if (!width) return;
+  return (width, lines, d) => {
     size = width - 2;
     resize(svg, width, width);
     const order = [...points().keys()].filter((k) => k !== chosen.index);
@@ -93,7 +91,7 @@ const withoutZero = (g) => g.toFixed(2).replace("-0.00", "0.00").replace("-", "\
 
 // The table of patterns and their Gram matrix. Nodes are new once a width; a frame changes only what is
 // another.
-/** @type {(w: Widget, K: number, chosen: Chosen) => (h: Doubles, d: number, terms: BreTerms) => void} */
+/** @type {(w: Widget, K: number, chosen: Chosen) => (width: number, h: Doubles, terms: BreTerms) => void} */
 function makeMatrix(w, K, chosen) {
   const svg = shape("svg", { role: "img" });
   const id = `${w.id}-hatch`;
@@ -140,9 +138,8 @@ function makeMatrix(w, K, chosen) {
     );
   }
 
-  return (h, d, { G, eta }) => {
-    const width = Math.floor(svg.clientWidth);
-    if (!width) return;
+  return (width, h, { G, eta }) => {
+    const d = h.length / K;
     if (drawn !== width) build(width);
     for (const [o, node] of bits.entries()) {
       const u = o % UNITS;
@@ -156,7 +153,7 @@ function makeMatrix(w, K, chosen) {
       if (o % (K + 1) === 0 || pair.key === key) continue;
       pair.key = key;
       pair.square.style.fillOpacity = (0.42 * size).toFixed(2);
-      pair.hatch.style.display = size > eta ? "" : "none";
+      pair.hatch.style.visibility = size > eta ? "" : "hidden";
       pair.number.textContent = text;
     }
     const says = `Sign patterns of ${K} points over ${d} units, and the agreement of each pair`;
@@ -165,14 +162,12 @@ function makeMatrix(w, K, chosen) {
 }
 
 // Where the pairs lie beside the band; returns how many are beyond it.
-/** @type {(w: Widget, K: number) => (terms: BreTerms) => number} */
+/** @type {(w: Widget, K: number) => (width: number, terms: BreTerms) => number} */
 function makeBand(w, K) {
   const svg = shape("svg", { role: "img" });
   w.side.append(svg);
   const [left, bottom, height] = [10, 62, 82];
-  return ({ G, eta }) => {
-    const width = Math.floor(svg.clientWidth);
-    if (!width) return 0;
+  return (width, { G, eta }) => {
     const right = width - 10;
     resize(svg, width, height);
     const at = (/** @type {number} */ g) => left + ((g + 1) / 2) * (right - left);
@@ -288,13 +283,15 @@ export default defineWidget(
     const drawBand = makeBand(w, K);
     const showReadouts = makeReadouts(w, K);
     const showControls = makeControls(w, K, chosen);
-    return () => {
+    return (width) => {
+      const side = Math.floor(w.side.clientWidth); // before anything is written, which would lay out anew
+      if (!width || !side) return;
       const [d, margin, lines] = [w.get("units"), w.get("margin"), bench.linesOf(w.get("seed"))];
-      drawPlane(lines, d);
+      drawPlane(width, lines, d);
       const h = bench.activationsOf(w.get("points"), lines, d);
       const terms = breTerms(h, K, { zeta: w.get("zeta"), margin, keep: true });
-      drawMatrix(h, d, terms);
-      const over = drawBand(terms);
+      drawMatrix(side, h, terms);
+      const over = drawBand(side, terms);
       const says = showReadouts(h, terms);
       showControls();
       w.speak(`Point ${chosen.index + 1}. ${says}; ${over} pairs beyond the band.`);

@@ -14,6 +14,7 @@ import { defineWidget } from "../widget.js";
 /** @import { Curve, Mark, Reference } from "../rate_distortion_chart.js" */
 /** @typedef {ReturnType<typeof looksOf>} Looks */
 
+const BUDGET_MS = 6; // of one frame, after which no further picture is begun
 const DASHES = ["", "7 4", "2 3.5", "9 3 2 3", "4 2"];
 
 // A family has its dash and a latent size its mark; without families each curve has its own of both.
@@ -48,6 +49,7 @@ function makeSamples(w, curves, networks) {
   const box = { w: near + tile.w + tile.gap, h: tile.h + tile.gap };
   const pad = Math.floor(tile.gap / 2);
   let columns = 1;
+  let [painted, next] = [/** @type {number[]} */ ([]), 0]; // positions by picture
   const corner = (/** @type {number} */ n) => {
     const [column, row] = [n % columns, Math.floor(n / columns)];
     return [column * (box.w + 2 * tile.gap) + pad, row * (box.h + tile.gap) + pad];
@@ -71,6 +73,7 @@ function makeSamples(w, curves, networks) {
     columns = [narrow ? 4 : 2, 3, 1].find((c) => images % c === 0) ?? 1;
     canvas.width = columns * (box.w + 2 * tile.gap) - 2 * tile.gap;
     canvas.height = Math.ceil(images / columns) * (box.h + tile.gap) - tile.gap;
+    [painted, next] = [Array(images).fill(-1), 0];
     [context.strokeStyle, context.lineWidth] = ["#808080", 2];
     const nearest = best.codes?.images === images ? best : curve;
     for (let n = 0; n < images; n++) {
@@ -85,18 +88,22 @@ function makeSamples(w, curves, networks) {
     const sample = "*f*\u2009(*z*), drawn from a code *z* of this *\u03b2*";
     caption.replaceChildren(...rich(`In each frame, left: ${target}; right: ${sample}.`));
   }
-  /** @type {Samples["draw"]} */
+  /** Paints in turn, as many as one frame has the time for; whether all stand. @type {Samples["draw"]} */
   function draw(curve, position) {
-    for (let n = 0; n < (curve.codes?.images ?? 0); n++) {
-      const [x, y] = corner(n);
-      paint(context, decoded(curve, position, n), x + near, y, tile.w, tile.h);
+    const end = performance.now() + BUDGET_MS;
+    for (let i = 0; i < painted.length && performance.now() < end; i++, next = (next + 1) % painted.length) {
+      if (painted[next] === position) continue;
+      const [x, y] = corner(next);
+      paint(context, decoded(curve, position, next), x + near, y, tile.w, tile.h);
+      painted[next] = position;
     }
+    return painted.every((at) => at === position);
   }
   return { canvas, node: element("figure", canvas, caption), arrange, draw };
 }
 /**
  * @typedef {{ canvas: Element, node: Element, arrange(curve: Curve, narrow: boolean): void,
- *   draw(curve: Curve, k: number): void }} Samples
+ *   draw(curve: Curve, position: number): boolean }} Samples
  */
 
 /** @typedef {{ value: string, words?: string, dash?: string, mark?: Mark, act(): void }} Choice */
@@ -291,9 +298,8 @@ export default defineWidget(
       if (curve.codes) samples.canvas.setAttribute("aria-label", images);
       w.speak(`${curve.label}: ${says}, log Z ${number(curve.log_z[k])} nats`);
       position = frame.eased(position, k);
-      samples.draw(curve, position);
       chart.follow(curve, position);
-      return position !== k;
+      return !samples.draw(curve, position) || position !== k;
     };
   },
 );

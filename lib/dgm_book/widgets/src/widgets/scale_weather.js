@@ -107,16 +107,15 @@ function makePicture(w, weather) {
   return { svg, paint };
 }
 
-/** Nats a step by freeze. @type {(w: Widget, weather: Weather) => (chosen: number) => void} */
+/** Nats a step by freeze. @type {(w: Widget, weather: Weather) => (chosen: number, width: number) => void} */
 function makeCurve(w, weather) {
   const svg = shape("svg", { role: "img", "aria-label": "Nats a step by freeze, being computed" });
   const node = element("div", element("p.dgm-caption", "Nats a step, by freeze: higher is better"), svg);
   w.side.append(node);
   const [left, top, bottom] = [38, 10, 120];
   let drawn = "";
-  return (chosen) => {
+  return (chosen, width) => {
     const points = [...weather.runs.entries()].filter(([, run]) => run).map(([i, { nats }]) => ({ i, nats }));
-    const width = Math.floor(node.clientWidth);
     const look = `${width} ${weather.seed} ${points.length} ${chosen}`;
     if (!width || !points.length || look === drawn) return;
     drawn = look;
@@ -222,6 +221,7 @@ export default defineWidget(
     }
 
     return (width) => {
+      const side = Math.floor(w.side.clientWidth); // before anything is written, which would lay out anew
       const chosen = Math.round(w.get("freeze") * FREEZES);
       if (w.get("seed") !== weather.seed) weather.begin(w.get("seed"));
       const busy = weather.compute(chosen, BUDGET_MS);
@@ -232,7 +232,7 @@ export default defineWidget(
         painted = look;
         paint(run, width);
       }
-      paintCurve(chosen);
+      paintCurve(chosen, side);
       if (run) report(run, chosen / FREEZES);
       if (busy) delete w.root.dataset.curve;
       else w.root.dataset.curve = JSON.stringify(weather.runs.map(({ nats }) => nats));

@@ -23,8 +23,8 @@ const LOOKS = [
   { kind: "dgm-ours", dash: "" },
   { kind: "dgm-base", dash: "5 3" },
 ];
-const [TALL, LOW] = [54, 34]; // px, of the point's panel and of each model's KL
-const KL_TOP = 8; // nats, so that the same KL looks the same in every state, unless one is above it
+const [TALL, LOW] = [54, 54]; // px, of the point's panel and of each model's KL
+const KL_TOP = 6; // nats, so that the same KL looks the same in every state, unless one is above it
 
 /** KL before and after the last change, nats a step, and where that change stands. */
 /** @typedef {ReturnType<typeof meansOf>} Means */
