@@ -400,7 +400,7 @@ def perceived_curve(job: Job) -> Computed:
     """Distances of many samples, at rate 0, and along the curve of reconstructions to its images.
 
     Of VAE 10 also those of other real images and of their mean, which stand for a perfect sampler
-    and for the best constant.
+    and for the best constant. At rate 0 kernel distances in plain and centred pixels, too.
     """
     sizes, read, n_coded = job.recipe.perception, perceived(job._replace(name="vae10")), 50
     test = pictures(job.dataset, "test").x[n_coded:].to(job.profile.device)
@@ -417,7 +417,9 @@ def perceived_curve(job: Job) -> Computed:
         compared = read(real), read(x)
         row = [*kernel_distance(*compared), frechet_distance(*compared)]
         row.append(torch.cdist(coded, x.contiguous()).square().mean())
-        keys = "kernel", "error", "frechet", "distortion"
+        row += [*kernel_distance(real, x), *kernel_distance(real - real.mean(0), x - real.mean(0))]
+        keys = "kernel", "error", "frechet", "distortion", "pixels", "pixels_error"
+        keys += "centred", "centred_error"
         values[name] = dict(zip(keys, map(float, row), strict=True))
     options: dict[str, Any] = {"perception": Perception(None, read, sizes.draws)}
     measured = anneal(job, sizes.annealing, **options)
