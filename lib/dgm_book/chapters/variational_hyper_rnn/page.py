@@ -254,7 +254,8 @@ def switching_rule(chapter: Chapter, dataset: str, control: str | None = None) -
         for control in controls
         for label, metric in chapter.evaluations.items()
     }
-    values = {"gains": gains, "epochs": chapter.recipe.training[dataset].epochs}
+    least = min(min(r.values["final"]["by_sequence"]) for m in controls for r in models[m])
+    values = {"gains": gains, "epochs": chapter.recipe.training[dataset].epochs, "least": least}
     return Outcome(gains, values, "", _levels(chapter, dataset, [VARIANT, *controls]))
 
 
@@ -434,17 +435,16 @@ def _switching_values(chapter: Chapter) -> dict[str, Any]:
     panel, *_ = page_by_step(chapter)
     courses = {k: np.mean([y for _, y in rows], 0) for k, rows in panel["lines"].items()}
     values["courses"] = {k: (y[4], y[-1]) for k, y in courses.items()}
-    values |= identification_rule(chapter).values
-    return values
+    return {**values, **identification_rule(chapter).values}
 
 
 def _longest_values(chapter: Chapter) -> dict[str, Any]:
     models = chapter.sets.get(LONGEST, {})
-    bounds = {n: mean_over_seeds([read(run, "fivo") for run in models[n]]) for n in models}
+    bounds = {n: mean_over_seeds([read(run, "fivo_many") for run in models[n]]) for n in models}
+    least = {n: min(min(r.values["final"]["by_sequence"]) for r in models[n]) for n in models}
     n, epochs = len(models.get(VARIANT, [])), chapter.recipe.training[LONGEST].epochs
-    above = all(bound.mean > chapter.memoryless(LONGEST) for bound in bounds.values())
-    values = {"longest": bounds, "longest_n": n, "longest_seeds": _seeds(n)}
-    return values | {"longest_above": above, "longest_epochs": epochs, "linear_model": LINEAR}
+    values = {"longest": bounds, "longest_n": n, "longest_seeds": _seeds(n), "least": least}
+    return values | {"longest_epochs": epochs, "linear_model": LINEAR}
 
 
 def _real_values(chapter: Chapter) -> dict[str, Any]:

@@ -164,7 +164,7 @@ _SEEDS: dict[tuple[str, str], int | None] = {
     **{("switching", model): None for model in MAIN},
     **{("switching-long", model): None for model in LONG},
     **{("switching-long", model): 1 for model in SINGLE},
-    **{("switching-longest", model): 1 for model in LONGEST},
+    **{("switching-longest", model): None for model in LONGEST},
     **{("jsb", model): 1 for model in TABLE_TWO},
     **{(name, m): 1 for (name, _), models in ABLATIONS.items() if name == "jsb" for m in models},
     **{("piano-midi", model): 1 for model in ROLLS},
