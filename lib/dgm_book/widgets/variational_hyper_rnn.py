@@ -174,9 +174,17 @@ MAX_OPENING, MAX_LENGTH, MAX_PIECE = 16, 96, 112  # frames
 _CADENCE = [[45, 57, 60, 64], [50, 57, 62, 65], [52, 56, 59, 64], [45, 57, 60, 64]]
 _TWICE = [chord for chord in _CADENCE for _ in range(2)]
 _SCALE = [[pitch] for pitch in (60, 62, 64, 65, 67, 69, 71, 72)]
+# The chords of the first four bars of Bach's prelude in C, BWV 846.
+_PRELUDE = [
+    [60, 64, 67, 72, 76],
+    [60, 62, 69, 74, 77],
+    [59, 62, 67, 74, 77],
+    [60, 64, 67, 72, 76],
+]
 OPENINGS = (
     {"name": "major", "label": "C major, held", "frames": [[48, 55, 64, 72]] * 4},
     {"name": "minor", "label": "A minor cadence", "frames": _TWICE},
+    {"name": "bach", "label": "Bach, first prelude", "frames": _PRELUDE},
     {"name": "scale", "label": "rising scale", "frames": _SCALE},
     {"name": "silence", "label": "silence", "frames": [[]] * 4},
 )

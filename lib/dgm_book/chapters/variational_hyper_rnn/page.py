@@ -397,7 +397,7 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
         "listen": [_mean(chapter.sets[chapter.music][n]) for n in plan.PAIR[chapter.music]],
         "has_hyper_lstm": "HyperLSTM" in models,
     }
-    values |= _switching_values(chapter) | _longest_values(chapter)
+    values |= _switching_values(chapter) | _longest_values(chapter) | _heard(chapter)
     if values["has_hyper_lstm"]:
         values |= latent_variable_rule(chapter).values
     if is_real:
@@ -445,6 +445,28 @@ def _longest_values(chapter: Chapter) -> dict[str, Any]:
     n, epochs = len(models.get(VARIANT, [])), chapter.recipe.training[LONGEST].epochs
     values = {"longest": bounds, "longest_n": n, "longest_seeds": _seeds(n), "least": least}
     return values | {"longest_epochs": epochs, "linear_model": LINEAR}
+
+
+def _heard(chapter: Chapter) -> dict[str, Any]:
+    """How the pieces sound, in words, by who wrote them."""
+    sound = chapter.named[f"{chapter.music}-sound"].values
+    names = {"pieces": "Bach", "keys": "keys"}
+    names |= dict(zip(plan.PAIR[chapter.music], plan.KINDS, strict=True))
+    heard = {}
+    for key, name in names.items():
+        row = sound["measures"][key]
+        shown = {m: row[m] for m in ("notes", "triads", "moves")}
+        heard[name] = {m: f"{mean:.2f} ± {error:.2f}" for m, (mean, error) in shown.items()}
+        low, high = (round(row[m][0]) for m in ("lowest", "highest"))
+        heard[name]["range"] = f"{pitch_name(low)} to {pitch_name(high)}"
+    moves = {names[key]: row["moves"][0] for key, row in sound["measures"].items()}
+    return {"heard": heard, "n_pieces": sound["n"], "leaps": moves["VHRNN"] / moves["Bach"]}
+
+
+def pitch_name(note: int) -> str:
+    """Of a MIDI note, such as C4 for 60."""
+    names = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"]
+    return f"{names[note % 12]}{note // 12 - 1}"
 
 
 def _real_values(chapter: Chapter) -> dict[str, Any]:

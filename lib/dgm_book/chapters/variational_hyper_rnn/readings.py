@@ -44,7 +44,7 @@ class Chapter(NamedTuple):
     @property
     def music(self) -> str:
         """The set of piano rolls that the page's music model has learned from."""
-        return "jsb" if "jsb" in self.sets else "tunes"
+        return experiment.main_music(self.recipe)
 
     @property
     def particles(self) -> tuple[str, str]:

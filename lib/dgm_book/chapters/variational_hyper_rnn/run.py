@@ -17,7 +17,7 @@ from dgm.data.dynamics import SUITES, Dynamics, dynamics_matrices, switching_dyn
 from dgm.papers import variational_hyper_rnn as paper
 from dgm.train import TrainingState, fit
 from dgm_book import profiles, results
-from dgm_book.chapters.variational_hyper_rnn import probes
+from dgm_book.chapters.variational_hyper_rnn import listening, probes
 from dgm_book.chapters.variational_hyper_rnn import recipe as plan
 from dgm_book.chapters.variational_hyper_rnn.recipe import Recipe, Training
 from dgm_book.results import Result
@@ -391,6 +391,28 @@ def _medians(by_step: Tensor, data: Dynamics, recipe: Recipe) -> dict[str, list[
     return {name: _short(values) for name, values in medians.items()}
 
 
+def sound(profile: profiles.Profile, dataset: str, recipe: Recipe) -> Result:
+    """What a set's first models write after the openings of its test pieces, beside these.
+
+    Keys by themselves sound as often as in training.
+    """
+
+    def compute() -> Values:
+        data = splits(dataset, recipe.training[dataset], recipe.sequences)
+        test, generator = data.test, torch.Generator().manual_seed(0)
+        pieces = [x[:n] for x, n in zip(test.x, test.lengths.tolist(), strict=True)]
+        rolls = {"pieces": [piece[len(listening.opening_of(piece)) :] for piece in pieces]}
+        shares = [data.mean.expand(len(piece), -1) for piece in rolls["pieces"]]
+        rolls["keys"] = [torch.bernoulli(share, generator=generator) for share in shares]
+        for model in plan.PAIR[dataset]:
+            net = reread(result(profile, dataset, model, 0, recipe), dataset, model, recipe)
+            rolls[model] = listening.written(net, pieces, generator)
+        measures = {name: listening.summary(each) for name, each in rolls.items()}
+        return {"n": len(pieces), "measures": measures}, {}
+
+    return results.get(f"{dataset}-sound", compute, context(profile, dataset), seed=0)
+
+
 def walk(profile: profiles.Profile, dataset: str, recipe: Recipe) -> Result:
     """A set without memory, as a published result."""
     compute = lambda: (walk_values(dataset, recipe), {})  # noqa: E731
@@ -440,6 +462,11 @@ def main_system(recipe: Recipe) -> str:
     return "switching-long" if ("switching-long", plan.MAIN[0]) in recipe.seeds else "switching"
 
 
+def main_music(recipe: Recipe) -> str:
+    """The set of piano rolls whose first models the page plays."""
+    return "jsb" if any(name == "jsb" for name, _ in recipe.seeds) else "tunes"
+
+
 def run(
     profile: profiles.Profile, seed: int, first_seed: int = 0, recipes: Recipes = plan.RECIPES
 ) -> Iterator[Result]:
@@ -449,6 +476,7 @@ def run(
         yield truth(profile, recipe)
         yield lines(profile, recipe)
         yield from (walk(profile, dataset, recipe) for dataset in walks(recipe))
+        yield sound(profile, main_music(recipe), recipe)
     for dataset, model, n in runs(profile, recipe):
         if n % profile.n_seeds == seed - first_seed:  # a set may have more seeds than the profile
             yield result(profile, dataset, model, first_seed + n, recipe)

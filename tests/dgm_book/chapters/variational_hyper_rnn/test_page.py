@@ -81,6 +81,9 @@ def references(sets, recipe, probed=0.9):
         own = 0.01 * run.provenance["seed"] + (probed if model.startswith("VHRNN") else 0.4)
         forest = {"forest": 4 * [own], "logistic": 4 * [0.1]}
         values[f"{run.name}-probe"] = {"accuracy": forest, "by_step": steps}
+    measures = dict.fromkeys(("notes", "triads", "moves", "lowest", "highest"), (60.0, 0.5))
+    wrote = dict.fromkeys(("pieces", "keys", *plan.PAIR["jsb"]), measures)
+    values["jsb-sound"] = {"n": 77, "measures": wrote}
     return values | {f"{name}-walk": {"per_step": -5.0} for name in experiment.walks(recipe)}
 
 

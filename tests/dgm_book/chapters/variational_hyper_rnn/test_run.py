@@ -61,7 +61,7 @@ class TestRecipe:
         probed = [
             n for d, m, n in runs if d == experiment.main_system(recipe) and m in plan.PAIR[d]
         ]
-        others = len(probed) + len(experiment.walks(recipe)) + 2  # exact Bayes and the lines
+        others = len(probed) + len(experiment.walks(recipe)) + 3  # exact Bayes, lines, music
         assert len({n for n, _ in absent}) == len(absent) == len(runs) + others
         for dataset, model, n in runs:
             assert model in plan.MODELS[dataset]
