@@ -63,5 +63,5 @@ def test_keys_sound_as_often_as_the_model_says(kind):
     assert frames.unique().tolist() == [0, 1]
     error = (share * (1 - share) / len(frames)).sqrt()
     assert ((frames.mean(0) - share).abs() < 4 * error).all()
-    again = listening.continuation(net, opening, 20, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(again, frames[:20])
+    repeated = listening.continuation(net, opening, 20, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(repeated, frames[:20])
