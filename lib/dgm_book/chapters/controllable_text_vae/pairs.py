@@ -29,6 +29,7 @@ from dgm_book.chapters.controllable_text_vae.opposites import negation_pair, tab
 from dgm_book.chapters.controllable_text_vae.phrases import FILLERS, Phrases
 from dgm_book.chapters.controllable_text_vae.readers import LinearReader
 
+OPPOSITES = "opposite_pairs.tsv"
 WORDS, SLOTS = 7500, 8  # of the vocabulary; markers of unknown words
 MAX_WORDS = 30
 NUMBER, NUMERALS = "_num_", (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 45, 50, 60, 90, 100)
@@ -77,7 +78,7 @@ def edited(source: str, edit: str) -> str:
 
 
 def versions_by_hand(reviews: GradedReviews) -> list[Versions]:
-    """Yelp sentences with their opposites by hand, plain and strong, and pairs all by hand.
+    """Yelp sentences with their opposites by hand, plain and strong, and `opposite_versions`.
 
     Most of the strong ones that put in a filler such as "really" are left out.
     """
@@ -92,10 +93,14 @@ def versions_by_hand(reviews: GradedReviews) -> list[Versions]:
                 edits.pop()
             rewrites = [(edited(source, edit), g) for edit, g in edits if edit]
             versions.append(Versions(*zip((source, grade), *rewrites, strict=True)))
-    for row in table("opposite_pairs.tsv"):
-        texts = tuple(text.tokenise(row[k], keep_numbers=True) for k in ("negative", "positive"))
-        versions.append(Versions(texts, (1, 3)))
-    return versions
+    return versions + opposite_versions()
+
+
+def opposite_versions() -> list[Versions]:
+    """Two opposite sentences each, both by hand."""
+    sides = ("negative", "positive")
+    rows = ([text.tokenise(r[k], keep_numbers=True) for k in sides] for r in table(OPPOSITES))
+    return [Versions(tuple(texts), (1, 3)) for texts in rows]
 
 
 def changed_phrases(versions: Sequence[Versions], texts: Sequence[str]) -> Phrases:

@@ -28,7 +28,8 @@ from dgm_book.chapters.controllable_text_vae.readers import LinearReader
 # What a round draws: negative and positive reviews (fewer of the former can be turned), graded
 # items, pairs with a negator; then versions by hand.
 ROUND_REVIEWS, ROUND_ITEMS, ROUND_NEGATED = (4_800, 3_200), 700, 400
-ROUND_VERSIONS, ROUND_JOINED, ROUND_MINED = 2_200, 1_500, 3_000
+ROUND_VERSIONS, ROUND_OPPOSITES = 2_200, 1_000  # the latter once more of pairs all by hand
+ROUND_JOINED, ROUND_MINED = 1_500, 3_000
 ROUND_BATCHES, BATCH_SIZE = 100, 128  # what is left of that, filled up or cut
 CHECKPOINT_SECONDS = 60
 RIVALS = 1200  # words that the softmax of a step is estimated from, beside its own
@@ -61,7 +62,7 @@ class Rewriter(NamedTuple):
 
 def draw_sentiment(sources: Sources) -> Draw:
     """What one round learns from."""
-    by_hand = sources.versions
+    by_hand, opposites = sources.versions, pairs.opposite_versions()
     sides = [[i for i, g in enumerate(sources.reviews.grades) if (g > 2) == y] for y in (0, 1)]
 
     def draw(rng: random.Random) -> list[Pair]:
@@ -69,6 +70,7 @@ def draw_sentiment(sources: Sources) -> Draw:
         chosen = [i for n, rows in zip(sizes, sides, strict=True) for i in rng.sample(rows, n)]
         items = rng.choices(sources.items, k=ROUND_ITEMS)
         rows = rng.choices(by_hand, k=ROUND_VERSIONS if by_hand else 0)
+        rows += rng.choices(opposites, k=ROUND_OPPOSITES)
         couples = zip(
             *(rng.sample(rows, min(ROUND_JOINED, len(rows))) for _ in range(2)), strict=True
         )
@@ -177,8 +179,12 @@ def train(
     file: Path,
     seed: int,
     rate: float = RATE,
+    parts: tuple[str, ...] = ("",),
 ) -> None:
-    """Trains in place by Adam, with the rates of `gradient_step`."""
+    """Trains in place by Adam, with the rates of `gradient_step`.
+
+    Only the parameters learn whose names begin with one of `parts`.
+    """
     make, n_grades = rounds(draw, vocabulary, seed), model.sizes.grades
 
     def mean_loss(batch: pairs.Batch, generator: Generator) -> Tensor:
@@ -189,7 +195,11 @@ def train(
         weights = (following != 0) * (1 + (NEW_WEIGHT - 1) * new)
         return -(weights * log_p).sum() / weights.sum()
 
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate, betas=(0.9, 0.98))
+    learning = [p for name, p in model.named_parameters() if name.startswith(parts)]
+    model.requires_grad_(False)
+    for parameter in learning:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.Adam(learning, lr=rate, betas=(0.9, 0.98))
     generator = Generator().manual_seed(seed)
     fit(
         gradient_step(mean_loss, steps, rate, WARM_UP),
@@ -251,13 +261,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, default=RATE)
     parser.add_argument("--start", type=Path, help="weights to start from")
     parser.add_argument("--name", default="rewriter")
+    parser.add_argument("--parts", nargs="+", default=[""], help="of the model, that learn")
     given = parser.parse_args(arguments)
     given.folder.mkdir(parents=True, exist_ok=True)
     run = given.folder / f"{given.name}.run.safetensors"
     start = run if run.exists() else given.start
     rewriter, sources = prepared(given.folder, given.seed, start)
-    draw = draw_sentiment(sources)
-    train(rewriter.model, rewriter.vocabulary, draw, given.steps, run, given.seed, given.rate)
+    draw, parts = draw_sentiment(sources), tuple(given.parts)
+    options = {"rate": given.rate, "parts": parts}
+    train(rewriter.model, rewriter.vocabulary, draw, given.steps, run, given.seed, **options)
     weights = {"model": rewriter.model.state_dict()}
     checkpoint.save(given.folder / f"{given.name}.safetensors", weights)
 

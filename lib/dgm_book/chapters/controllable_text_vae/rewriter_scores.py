@@ -5,9 +5,7 @@ and some along the slider. The neural reader ranks candidates, so its own accura
 """
 
 import argparse
-import copy
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,12 +78,8 @@ def ranked(
 
 
 def choose(rows: Sequence[Sequence[Candidate]], always: bool = False) -> list[str | None]:
-    """Of ranked candidates the best one that may be shown, or None; `always`: the best."""
-    chosen = []
-    for row in rows:
-        allowed = [c for c in row if always or not c.reason]
-        chosen.append(max(allowed, key=lambda c: c.scores.total).text if allowed else None)
-    return chosen
+    """Of ranked candidates the first if it may be shown, or None; `always`: the first."""
+    return [row[0].text if row and (always or not row[0].reason) else None for row in rows]
 
 
 def quantile_of_nats(rows: Sequence[Sequence[Candidate]], coverage: float = 0.8) -> float:
@@ -158,14 +152,12 @@ def typed_rewrites(model: RewritingModel) -> list[tuple[str, str | None, str | N
     rows = table(TYPED)
     typed = [row["sentence"] for row in rows]
     weights = torch.stack([vertex(GRADES[row["towards"] == "positive"]) for row in rows])
-    shown = steering.rewrite_texts(model, typed, weights)
-    bold = copy.copy(model)
-    bold.least_nats, bold.least_agreement = -math.inf, -math.inf
-    best = steering.rewrite_texts(bold, typed, weights)
-    return [
-        (t, None if a[0].reason else a[0].text, None if b[0].text == t else b[0].text)
-        for t, a, b in zip(typed, shown, best, strict=True)
-    ]
+    result = []
+    ranked_texts = steering.rewrite_texts(model, typed, weights, count=2)
+    for sentence, rewrites in zip(typed, ranked_texts, strict=True):
+        best = next((r.text for r in rewrites if r.text != sentence), None)
+        result.append((sentence, None if rewrites[0].reason else best, best))
+    return result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

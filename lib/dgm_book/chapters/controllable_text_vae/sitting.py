@@ -1,8 +1,8 @@
 """A blind sitting of the rewriter (`dgm_book.hand_score`): `python -m ...sitting FOLDER SITTING`.
 
 On the first test sentences of either side: the rewriter with and without its abstentions, the
-published steering model, a person, and published systems; on the typed sentences, which no
-training saw: the rewriter and the steering model, all in the form of the data, so that capitals
+published steering model, a person, and published systems; on both sets of typed sentences, which
+no training saw: the rewriter and the steering model, all in the form of the data, so that capitals
 give nobody away. FOLDER holds `rewriter.test.json` of `rewriter_scores`.
 
 `published` gives what may be committed of it: sentences and outputs that are not ours are left out.
@@ -32,7 +32,8 @@ SYSTEMS = {
     "NAST": "NAST_latentseq_learnable.{}.txt",
 }
 NEW, NEW_ALWAYS, BEFORE = "rewriter", "rewriter, no abstention", "steering model"
-OWN = (NEW, NEW_ALWAYS, BEFORE)
+EARLIER = "earlier rewriter"  # without abstentions, where FOLDER has `earlier.test.json`
+OWN = (NEW, NEW_ALWAYS, EARLIER, BEFORE)
 ASKED = ("make it negative", "make it positive")
 
 Row = tuple[str, str, str, str]  # system, source, what was asked, text
@@ -52,8 +53,10 @@ def outputs(name: str, label: int, sources: Sequence[str]) -> list[str]:
 
 def rows(folder: Path, count: int) -> Iterator[Row]:
     """All rewrites of the first `count` test sentences of either side, and of the typed ones."""
-    new = json.loads((folder / "rewriter.test.json").read_text("utf-8"))["outputs"]
+    new, earlier = (_outputs(folder / f"{name}.test.json") for name in ("rewriter", "earlier"))
     rewrites = {source: (shown or "", always or "") for source, shown, always in new["yelp"]}
+    other = {s: text.tokenise(y or "", keep_numbers=True) for part in earlier.values()
+             for s, _, y in part}  # fmt: skip
     setup = training.setup(profiles.get("small"))
     page = run.page_model(setup, 0)
     model = steering.from_page(page.tensors, page.values["words"])
@@ -67,16 +70,24 @@ def rows(folder: Path, count: int) -> Iterator[Row]:
         written = {name: outputs(file, label, sources) for name, file in SYSTEMS.items()}
         written |= {BEFORE: before, NEW: [rewrites[s][0] for s in sources]}
         written |= {NEW_ALWAYS: [rewrites[s][1] for s in sources]}
+        written |= {EARLIER: [other[s] for s in sources]} if other else {}
         for name, texts in written.items():
             for source, rewrite in zip(sources, texts, strict=True):
                 yield name, source, ASKED[1 - label], text.tokenise(rewrite) if rewrite else ""
-    towards = {row["sentence"]: row["towards"] == "positive" for row in table(TYPED)}
+    typed = {row["sentence"]: row for row in table(TYPED)}
     for source, shown, always in new["typed"]:
-        positive = towards[source]
+        positive = typed[source]["towards"] == "positive"
         before = steer(model, source, [0.0, 0.0, 1.0] if positive else [1.0, 0.0, 0.0])
-        for name, rewrite in ((NEW, shown), (NEW_ALWAYS, always), (BEFORE, before)):
+        written = {NEW: shown, NEW_ALWAYS: always, BEFORE: before}
+        for name, rewrite in (written | ({EARLIER: other[source]} if other else {})).items():
             plain = text.tokenise(rewrite or "", keep_numbers=True)
-            yield f"{name}, typed", source, ASKED[positive], plain
+            yield f"{name}, {typed[source]['set']}", source, ASKED[positive], plain
+
+
+def _outputs(file: Path) -> dict[str, list[tuple[str, str | None, str | None]]]:
+    """Sources, shown rewrites and best ones of `rewriter_scores`, by kind; none without a file."""
+    scores = json.loads(file.read_text("utf-8")) if file.exists() else {"outputs": {}}
+    return {kind: scores["outputs"].get(kind, []) for kind in ("yelp", "typed")}
 
 
 def published(sitting: Path, folder: Path) -> None:

@@ -74,6 +74,15 @@ def test_training_learns_and_goes_on_where_it_was(tmp_path, small):
         assert torch.equal(a, b)
 
 
+def test_only_the_named_parts_learn(tmp_path, small):
+    model, parts = new_model(), ("decoder.", "gate")
+    rewriter.train(model, WORDS, draw([], []), 6, tmp_path / "run", 0, parts=parts)
+    rows = zip(model.named_parameters(), new_model().parameters(), strict=True)
+    moved = {name for (name, new), old in rows if not torch.equal(new, old)}
+    assert moved
+    assert all(name.startswith(parts) for name in moved)
+
+
 def stopped(model, sources, file):
     """Trains until its 12th batch is read."""
     real, count = pairs.encode, [0]
