@@ -12,11 +12,13 @@ from dgm_book import figures, hand_score, results
 from dgm_book.chapters.controllable_text_vae import rewriter_results
 from dgm_book.chapters.controllable_text_vae.opposites import table
 
-SENTIMENT, CAPTIONS = "third_rewriter_lines_1_to_50", "fresh_captions"
+SENTIMENT, CAPTIONS = "fourth_rewriter_lines_1_to_50", "fresh_captions"
 SITTINGS = SENTIMENT, CAPTIONS  # those that the page shows: their names stand here alone
 MORE = "rewriter_lines_51_to_70"  # whose rewrites it lists as well
 SCORERS = ("first", "second")
-OURS, SHOWN, TYPED = "rewriter, no abstention", "rewriter", ", typed"
+OURS, SHOWN = "rewriter, no abstention", "rewriter"
+TYPED, LATER = ", typed", ", typed later"  # the latter written once the rewriter was trained
+ENDS = "", TYPED, LATER
 SYSTEMS = {
     "person": "a person",
     OURS: "this page's rewriter",
@@ -60,6 +62,7 @@ def forest() -> figures.Html:
     groups = {
         f"{n['yelp']['n']} test sentences of Yelp": rates(SENTIMENT, SYSTEMS),
         f"{n['typed']['n']} sentences as visitors type them": rates(SENTIMENT, SYSTEMS, TYPED),
+        f"{n['later']['n']} more of them, by another hand": rates(SENTIMENT, SYSTEMS, LATER),
         f"{n['n_captions']} captions": rates(CAPTIONS, STYLES),
     }
     caption = (
@@ -77,13 +80,16 @@ def _scored(sitting: str) -> list[Any]:
 def rewrites() -> figures.Html:
     """Each rewrite of the page's models beside its source, with the first scorer's marks."""
     every = pandas.concat([marks(s, SCORERS[0]) for s in (SENTIMENT, MORE, CAPTIONS)])
-    declined = every["system"].isin((SHOWN, SHOWN + TYPED)) & every["item"].isna()
+    declined = every["system"].isin([SHOWN + end for end in ENDS]) & every["item"].isna()
     declined = set(every.loc[declined, "source"])
     rows = []
-    for row in every[every["system"].isin((OURS, OURS + TYPED, *STYLES))].itertuples():
+    for row in every[every["system"].isin([*(OURS + end for end in ENDS), *STYLES])].itertuples():
         faults = [words for mark, words in FAULTS.items() if not getattr(row, mark)]
-        after = (", ".join(faults) or "good") + "; declined on the page" * (row.source in declined)
-        rows.append((f"{_place(str(row.source))} → {row.asked[8:]}:", str(row.text), f"({after})"))
+        text, after = str(row.text), ", ".join(faults) or "good"
+        if pandas.isna(row.item):
+            text, after = "", "no rewrite"
+        after += "; declined on the page" * (row.source in declined)
+        rows.append((f"{_place(str(row.source))} → {row.asked[8:]}:", text, f"({after})"))
     summary = f"All {len(rows)} rewrites beside their sources, with the first scorer's marks"
     return figures.folded(summary, figures.lines(rows))
 
@@ -102,15 +108,16 @@ def numbers() -> dict[str, Any]:
     sentiment = marks(SENTIMENT, SCORERS[0])
     typed = table("typed_sentences.tsv", hand_score.corpus())
     events = [row["sentence"] for row in typed if row["adjective"] == "0"]
-    own, own_typed = (sentiment[sentiment["system"] == OURS + end] for end in ("", TYPED))
+    own, own_typed, later = (sentiment[sentiment["system"] == OURS + end] for end in ENDS)
     joined = own_typed["source"].str.contains(r"\b(?:and|but)\b")
     event = own_typed["source"].isin(events)
     half = own_typed[joined & (own_typed["attribute"] == 0)]
     failed = own_typed[event & (own_typed["kept"] == 0)]
     parts = {name: sentiment[sentiment["system"] == name] for name in ("person", SHOWN)}
     parts |= {side: own[own["asked"].str.endswith(side)] for side in ("negative", "positive")}
-    parts |= {"yelp": own, "typed": own_typed}
-    parts["typed_shown"] = sentiment[sentiment["system"] == SHOWN + TYPED]
+    parts |= {"yelp": own, "typed": own_typed, "later": later}
+    for name, end in (("typed_shown", TYPED), ("later_shown", LATER)):
+        parts[name] = sentiment[sentiment["system"] == SHOWN + end]
     parts |= {"joined": own_typed[joined], "events": own_typed[event], "others": own_typed[~event]}
     rivals = sentiment[sentiment["system"].isin(RIVALS)].groupby("system")["good"].mean()
     return {name: hand_score.rate(part) for name, part in parts.items()} | {
@@ -120,6 +127,7 @@ def numbers() -> dict[str, Any]:
         "n_half": len(half),
         "half": _example(half),
         "failed": _example(failed),
+        "unlike": _example(later[later["good"] == 0]),
         "kappa": [hand_score.agreement(_folder(s), *SCORERS)["good"] for s in SITTINGS],
     }
 

@@ -32,8 +32,8 @@ SYSTEMS = {
     "NAST": "NAST_latentseq_learnable.{}.txt",
 }
 NEW, NEW_ALWAYS, BEFORE = "rewriter", "rewriter, no abstention", "steering model"
-EARLIER = "earlier rewriter"  # without abstentions, where FOLDER has `earlier.test.json`
-OWN = (NEW, NEW_ALWAYS, EARLIER, BEFORE)
+OTHER = "another rewriter"  # without abstentions, where FOLDER has `other.test.json`
+OWN = (NEW, NEW_ALWAYS, OTHER, BEFORE)
 ASKED = ("make it negative", "make it positive")
 
 Row = tuple[str, str, str, str]  # system, source, what was asked, text
@@ -53,9 +53,9 @@ def outputs(name: str, label: int, sources: Sequence[str]) -> list[str]:
 
 def rows(folder: Path, count: int) -> Iterator[Row]:
     """All rewrites of the first `count` test sentences of either side, and of the typed ones."""
-    new, earlier = (_outputs(folder / f"{name}.test.json") for name in ("rewriter", "earlier"))
+    new, further = (_outputs(folder / f"{name}.test.json") for name in ("rewriter", "other"))
     rewrites = {source: (shown or "", always or "") for source, shown, always in new["yelp"]}
-    other = {s: text.tokenise(y or "", keep_numbers=True) for part in earlier.values()
+    other = {s: text.tokenise(y or "", keep_numbers=True) for part in further.values()
              for s, _, y in part}  # fmt: skip
     setup = training.setup(profiles.get("small"))
     page = run.page_model(setup, 0)
@@ -70,7 +70,7 @@ def rows(folder: Path, count: int) -> Iterator[Row]:
         written = {name: outputs(file, label, sources) for name, file in SYSTEMS.items()}
         written |= {BEFORE: before, NEW: [rewrites[s][0] for s in sources]}
         written |= {NEW_ALWAYS: [rewrites[s][1] for s in sources]}
-        written |= {EARLIER: [other[s] for s in sources]} if other else {}
+        written |= {OTHER: [other[s] for s in sources]} if other else {}
         for name, texts in written.items():
             for source, rewrite in zip(sources, texts, strict=True):
                 yield name, source, ASKED[1 - label], text.tokenise(rewrite) if rewrite else ""
@@ -79,7 +79,7 @@ def rows(folder: Path, count: int) -> Iterator[Row]:
         positive = typed[source]["towards"] == "positive"
         before = steer(model, source, [0.0, 0.0, 1.0] if positive else [1.0, 0.0, 0.0])
         written = {NEW: shown, NEW_ALWAYS: always, BEFORE: before}
-        for name, rewrite in (written | ({EARLIER: other[source]} if other else {})).items():
+        for name, rewrite in (written | ({OTHER: other[source]} if other else {})).items():
             plain = text.tokenise(rewrite or "", keep_numbers=True)
             yield f"{name}, {typed[source]['set']}", source, ASKED[positive], plain
 

@@ -42,6 +42,7 @@ format_interval = partial(statistics.format_interval, decimals=3)
 format_difference = partial(statistics.format_difference, decimals=3, unit="seed")
 VARIANT, CONTROL = plan.PAIR["switching"]
 LONGEST, LINEAR = plan.SYSTEMS[-1], plan.LONGEST[-1]
+LONG = "jsb-long"
 Table = tuple[list[str], list[list[str]]]  # head and rows
 
 
@@ -213,10 +214,11 @@ def claims(chapter: Chapter) -> list[Claim]:
     ablations = {name.replace(", z of", " z of"): cells[:3] for name, *cells in table}
     single = f"profile {chapter.profile.name}, 1 seed"
     scale = f"profile {chapter.profile.name}, {_seeds(chapter.profile.n_seeds)}"
-    after_longest = partial(switching_rule, dataset=LONGEST)  # of 750 epochs
+    after_longest = partial(bound_rule, dataset=LONGEST)  # of 750 epochs
+    after_long = partial(bound_rule, dataset=LONG, control=plan.PAIR[LONG][1])  # on chorales
     rules = {
-        "switching": partial(switching_rule, dataset=chapter.system),
-        "switching_short": is_long and partial(switching_rule, dataset="switching"),
+        "switching": partial(bound_rule, dataset=chapter.system),
+        "switching_short": is_long and partial(bound_rule, dataset="switching"),
         "switching_longest": LONGEST in chapter.sets and partial(after_longest, control=CONTROL),
         "linear_path": LONGEST in chapter.sets and partial(after_longest, control=LINEAR),
         "extrapolation": extrapolation_rule,
@@ -228,6 +230,8 @@ def claims(chapter: Chapter) -> list[Claim]:
         "ablation": is_long and (lambda chapter: Outcome({}, {"rows": ablations}, single)),
         "same_size": is_real and partial(sizes_rule, matched=False),
         "same_weights": is_real and partial(sizes_rule, matched=True),
+        "same_size_long": LONG in chapter.sets and partial(after_long, control="VRNN 28"),
+        "same_weights_long": LONG in chapter.sets and after_long,
         "counts": is_real and counts_rule,
     }
     for name in plan.OTHERS:
@@ -245,18 +249,18 @@ def _levels(chapter: Chapter, dataset: str, models: Iterable[str]) -> dict[str, 
     return {"each": {name: _mean(chapter.sets[dataset][name]) - line for name in models}}
 
 
-def switching_rule(chapter: Chapter, dataset: str, control: str | None = None) -> Outcome:
+def bound_rule(chapter: Chapter, dataset: str, control: str | None = None) -> Outcome:
     """Against one VRNN or each, with either number of particles."""
-    models = chapter.sets[dataset]
+    models, variant = chapter.sets[dataset], plan.PAIR[dataset][0]
     controls = [control] if control else [m for m in plan.MAIN[1:] if m in models]
     gains = {
-        f"minus {control}, {label}": difference(models, VARIANT, control, metric)
+        f"minus {control}, {label}": difference(models, variant, control, metric)
         for control in controls
         for label, metric in chapter.evaluations.items()
     }
     least = min(min(r.values["final"]["by_sequence"]) for m in controls for r in models[m])
     values = {"gains": gains, "epochs": chapter.recipe.training[dataset].epochs, "least": least}
-    return Outcome(gains, values, "", _levels(chapter, dataset, [VARIANT, *controls]))
+    return Outcome(gains, values, "", _levels(chapter, dataset, [variant, *controls]))
 
 
 def _suite_gaps(chapter: Chapter, control: str) -> dict[str, Interval]:
@@ -489,12 +493,28 @@ def _real_values(chapter: Chapter) -> dict[str, Any]:
             if plan.LINEAR in models
         },
         "chorale_model": pair["jsb"][0],
+        "longer": _longer_values(chapter) if LONG in sets else None,
         "epochs": [row["epoch"] for row in rows[-2:]],
         "gained": rows[-1]["validation"] - rows[-2]["validation"],
         "not_run": [plan.NAMES[name] for name in plan.OTHERS if name not in sets],
         "sets": gaps,
         "clear": [name for name, gap in gaps.items() if gap.n > 2 and gap.low * gap.high > 0],
     }
+
+
+def _longer_values(chapter: Chapter) -> dict[str, Any]:
+    models, (variant, *_) = chapter.sets[LONG], plan.PAIR[LONG]
+    values = {"epochs": chapter.recipe.training[LONG].epochs, "variant": variant}
+    values["bounds"] = {
+        name: mean_over_seeds([read(run, "fivo") for run in runs]) for name, runs in models.items()
+    }
+    gaps = {name: difference(models, variant, name) for name in models if name != variant}
+    best = {name: [_best_epoch(run) for run in runs] for name, runs in models.items()}
+    return values | {"gaps": gaps, "best": best}
+
+
+def _best_epoch(run: Result) -> int:
+    return max(run.values["rows"], key=lambda row: row["validation"])["epoch"]
 
 
 def page_models(chapter: Chapter, dataset: str) -> dict[str, dict[str, Any]]:

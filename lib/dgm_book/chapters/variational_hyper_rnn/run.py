@@ -70,14 +70,15 @@ def suite(name: str, recipe: Recipe) -> Dynamics:
 @lru_cache(maxsize=2)
 def splits(dataset: str, training: Training, sequences: tuple[int, int, int]) -> Splits:
     """The sequences of a set; the training ones cut to windows."""
+    name = dataset.removesuffix("-long")
     if dataset in plan.SYSTEMS:
         x = switching_dynamics(sum(sequences), 0, "test", training.n_steps, matrices()).observations
         parts = [list(part) for part in x.split(sequences)]
     elif dataset == "tunes":  # the stand-in for music that is not ours to give away
         parts = [music.synthetic_tunes(n, seed) for seed, n in enumerate((96, 24, 24))]
     else:
-        load = music.load if dataset in music.NAMES else series.load
-        parts = [load(dataset, split) for split in ("train", "validation", "test")]
+        load = music.load if name in music.NAMES else series.load
+        parts = [load(name, split) for split in ("train", "validation", "test")]
     scale = None
     if training.emission == "student_t":
         parts = [[_increments(dataset, series) for series in part] for part in parts]

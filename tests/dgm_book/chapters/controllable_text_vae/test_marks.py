@@ -32,19 +32,22 @@ def test_numbers_and_bars_are_counts_of_the_marks():
         first, second = (100 * good(system, scorer=scorer) for scorer in marks.SCORERS)
         assert f"{label}: {first:.0f} and {second:.0f} % (" in plain
         assert f'cx="{first:.1f}%"' in figure or f'<rect x="{first:.1f}%"' in figure
-    assert figure.count("<circle") == 4  # the page's own models
+    assert numbers["later"]["n"] == 80
+    assert figure.count("<circle") == 5  # the page's own models
 
 
 def test_the_list_has_every_rewrite_of_ours_and_no_sentence_of_others():
     html = marks.rewrites().html
     lines = re.findall(r"<li>(.*?)</li>", html)
     n = {end: sum(f"→ {end}:" in line for line in lines) for end in ("negative", "positive")}
-    assert n == {"negative": 100, "positive": 100}
+    assert n == {"negative": 140, "positive": 140}
     assert sum(bool(re.search(r"→ (?:romantic|humorous):", line)) for line in lines) == 200
     assert "(not ours)" not in html
     assert "yelp test" not in html
-    typed = round(60 * good(f"{marks.OURS}{marks.TYPED}"))
-    assert sum("(good" in line for line in lines[:160]) == round(100 * good(marks.OURS)) + typed
-    keys = [*rows("key"), *rows("key", marks.MORE)]
-    declined = sum(not row["item"] for row in keys)
+    sizes = zip((100, 60, 80), marks.ENDS, strict=True)
+    n_good = sum(round(n * good(f"{marks.OURS}{end}")) for n, end in sizes)
+    assert sum("(good" in line for line in lines[:240]) == n_good
+    shown = {f"{marks.SHOWN}{end}" for end in marks.ENDS}
+    keys = (r for s in (marks.SENTIMENT, marks.MORE) for r in rows("key", s))
+    declined = sum(row["system"] in shown and not row["item"] for row in keys)
     assert sum("declined" in line for line in lines) == declined

@@ -265,13 +265,18 @@ class TestClaims:
             chapter = changed(small, "jsb", control, level=level_of("VHRNN") + 3)
             assert [verdict(chapter, id_) for id_ in ids] == expected
 
-    def test_longest_training_against_either_control(self, small):
-        ids = ("switching_longest", "linear_path")
-        for control, expected in (
-            (page.CONTROL, ["does not hold", "holds"]),
-            (page.LINEAR, ["holds", "does not hold"]),
+    @pytest.mark.parametrize(
+        ("dataset", "ids", "controls"),
+        [
+            (page.LONGEST, ("switching_longest", "linear_path"), (page.CONTROL, page.LINEAR)),
+            (page.LONG, ("same_size_long", "same_weights_long"), ("VRNN 28", "VRNN 31 matched")),
+        ],
+    )
+    def test_long_training_against_either_control(self, small, dataset, ids, controls):
+        for control, expected in zip(
+            controls, (["does not hold", "holds"], ["holds", "does not hold"]), strict=True
         ):
-            chapter = changed(small, page.LONGEST, control, level=level_of("VHRNN") + 1)
+            chapter = changed(small, dataset, control, level=level_of("VHRNN") + 1)
             assert [verdict(chapter, id_) for id_ in ids] == expected
 
     def test_counts(self, small):
