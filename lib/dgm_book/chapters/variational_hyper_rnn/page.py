@@ -24,6 +24,7 @@ from dgm_book.chapters.variational_hyper_rnn.readings import (
     Models,
     by_sequence,
     difference,
+    heard,
     kl_change,
     over_sizes,
     pairs_by_size,
@@ -42,7 +43,7 @@ format_interval = partial(statistics.format_interval, decimals=3)
 format_difference = partial(statistics.format_difference, decimals=3, unit="seed")
 VARIANT, CONTROL = plan.PAIR["switching"]
 LONGEST, LINEAR = plan.SYSTEMS[-1], plan.LONGEST[-1]
-LONG = "jsb-long"
+LONG, STUCK = "jsb-long", -7.8  # nats per frame, below which some runs stay
 Table = tuple[list[str], list[list[str]]]  # head and rows
 
 
@@ -260,7 +261,8 @@ def bound_rule(chapter: Chapter, dataset: str, control: str | None = None) -> Ou
     }
     least = min(min(r.values["final"]["by_sequence"]) for m in controls for r in models[m])
     values = {"gains": gains, "epochs": chapter.recipe.training[dataset].epochs, "least": least}
-    return Outcome(gains, values, "", _levels(chapter, dataset, [variant, *controls]))
+    scale = f"profile {chapter.profile.name}, {_seeds(len(models[variant]))}"
+    return Outcome(gains, values, scale, _levels(chapter, dataset, [variant, *controls]))
 
 
 def _suite_gaps(chapter: Chapter, control: str) -> dict[str, Interval]:
@@ -401,7 +403,7 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
         "listen": [_mean(chapter.sets[chapter.music][n]) for n in plan.PAIR[chapter.music]],
         "has_hyper_lstm": "HyperLSTM" in models,
     }
-    values |= _switching_values(chapter) | _longest_values(chapter) | _heard(chapter)
+    values |= _switching_values(chapter) | _longest_values(chapter) | heard(chapter)
     if values["has_hyper_lstm"]:
         values |= latent_variable_rule(chapter).values
     if is_real:
@@ -451,28 +453,6 @@ def _longest_values(chapter: Chapter) -> dict[str, Any]:
     return values | {"longest_epochs": epochs, "linear_model": LINEAR}
 
 
-def _heard(chapter: Chapter) -> dict[str, Any]:
-    """How the pieces sound, in words, by who wrote them."""
-    sound = chapter.named[f"{chapter.music}-sound"].values
-    names = {"pieces": "Bach", "keys": "keys"}
-    names |= dict(zip(plan.PAIR[chapter.music], plan.KINDS, strict=True))
-    heard = {}
-    for key, name in names.items():
-        row = sound["measures"][key]
-        shown = {m: row[m] for m in ("notes", "triads", "moves")}
-        heard[name] = {m: f"{mean:.2f} ± {error:.2f}" for m, (mean, error) in shown.items()}
-        low, high = (round(row[m][0]) for m in ("lowest", "highest"))
-        heard[name]["range"] = f"{pitch_name(low)} to {pitch_name(high)}"
-    moves = {names[key]: row["moves"][0] for key, row in sound["measures"].items()}
-    return {"heard": heard, "n_pieces": sound["n"], "leaps": moves["VHRNN"] / moves["Bach"]}
-
-
-def pitch_name(note: int) -> str:
-    """Of a MIDI note, such as C4 for 60."""
-    names = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"]
-    return f"{names[note % 12]}{note // 12 - 1}"
-
-
 def _real_values(chapter: Chapter) -> dict[str, Any]:
     sets, pair = chapter.sets, plan.PAIR
     rows = sets["jsb"][pair["jsb"][0]][0].values["rows"]
@@ -509,12 +489,11 @@ def _longer_values(chapter: Chapter) -> dict[str, Any]:
         name: mean_over_seeds([read(run, "fivo") for run in runs]) for name, runs in models.items()
     }
     gaps = {name: difference(models, variant, name) for name in models if name != variant}
-    best = {name: [_best_epoch(run) for run in runs] for name, runs in models.items()}
-    return values | {"gaps": gaps, "best": best}
-
-
-def _best_epoch(run: Result) -> int:
-    return max(run.values["rows"], key=lambda row: row["validation"])["epoch"]
+    rows = [run.values["rows"] for runs in models.values() for run in runs]
+    best = [max(each, key=lambda row: row["validation"])["epoch"] for each in rows]
+    stuck = {name: sum(read(run, "fivo") < STUCK for run in runs) for name, runs in models.items()}
+    values |= {"stuck": stuck, "level": STUCK, "seeds": _seeds(len(models[variant]))}
+    return values | {"gaps": gaps, "best": (min(best), max(best))}
 
 
 def page_models(chapter: Chapter, dataset: str) -> dict[str, dict[str, Any]]:

@@ -136,3 +136,25 @@ def kl_change(result: Result, suite: str, base: Iterable[int]) -> float:
     kl = dict(zip(switches["offsets"], switches[suite]["kl"], strict=True))
     others = [kl[i] for i in base]
     return sum(kl[i] for i in range(5)) / 5 - sum(others) / len(others)
+
+
+def heard(chapter: Chapter) -> dict[str, Any]:
+    """How the pieces sound, in words, by who wrote them."""
+    sound = chapter.named[f"{chapter.music}-sound"].values
+    names = {"pieces": "Bach", "keys": "keys"}
+    names |= dict(zip(plan.PAIR[chapter.music], plan.KINDS, strict=True))
+    words = {}
+    for key, name in names.items():
+        row = sound["measures"][key]
+        shown = {m: row[m] for m in ("notes", "triads", "moves")}
+        words[name] = {m: f"{mean:.2f} ± {error:.2f}" for m, (mean, error) in shown.items()}
+        low, high = (round(row[m][0]) for m in ("lowest", "highest"))
+        words[name]["range"] = f"{pitch_name(low)} to {pitch_name(high)}"
+    moves = {names[key]: row["moves"][0] for key, row in sound["measures"].items()}
+    return {"heard": words, "n_pieces": sound["n"], "leaps": moves["VHRNN"] / moves["Bach"]}
+
+
+def pitch_name(note: int) -> str:
+    """Of a MIDI note, such as C4 for 60."""
+    names = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"]
+    return f"{names[note % 12]}{note // 12 - 1}"

@@ -49,10 +49,8 @@ function makePanel(/** @type {number} */ p, /** @type {() => void} */ begin) {
   const mark = shape("path", { d: p ? MARKS.circle(6, 6, 4) : MARKS.triangle(6, 5.5, 4) });
   const sign = shape("svg.dgm-gan-sign", { viewBox: "0 0 12 12", "aria-hidden": "true" }, mark);
   const head = element("p.dgm-caption", sign, element("span", NAMES[p]));
-  // Named before the worker has sent anything to draw.
-  const [plane, curves, pairs] = ["plane of fakes", "losses", "pairs of patterns"].map((says) =>
-    element("canvas", { role: "img", "aria-label": `${NAMES[p]}: ${says}, being computed` }),
-  );
+  const unseen = { role: "img", "aria-label": `${NAMES[p]}, being computed` };
+  const [plane, curves, pairs] = [0, 1, 2].map(() => element("canvas", unseen));
   const note = element("p.dgm-note");
   const restart = pushButton("Restart", begin);
   const warning = element("div.dgm-gan-say", { hidden: "" }, note, restart);
