@@ -150,7 +150,7 @@ def badge() -> str:
     """What the marks rest on."""
     n = numbers()
     sizes = (
-        f"{n['yelp']['n']} test and {n['typed']['n']} typed sentences",
+        f"{n['yelp']['n']} test and {n['typed']['n'] + n['later']['n']} typed sentences",
         f"{n['n_captions']} captions",
     )
     parts = (f"{size} (kappa {k:.2f})" for size, k in zip(sizes, n["kappa"], strict=True))
