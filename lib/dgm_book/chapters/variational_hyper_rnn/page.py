@@ -493,7 +493,9 @@ def _longer_values(chapter: Chapter) -> dict[str, Any]:
     rows = [run.values["rows"] for runs in models.values() for run in runs]
     best = [max(each, key=lambda row: row["validation"])["epoch"] for each in rows]
     stuck = {name: sum(read(run, "fivo") < STUCK for run in runs) for name, runs in models.items()}
-    values |= {"stuck": stuck, "level": STUCK, "seeds": _seeds(len(models[variant]))}
+    n, planned = len(models[variant]), chapter.profile.n_seeds
+    values |= {"stuck": stuck, "level": STUCK, "seeds": _seeds(n), "planned": planned}
+    values |= {"more": n - planned, "n_training": models[variant][0].values["n_training"]}
     return values | {"gaps": gaps, "best": (min(best), max(best))}
 
 

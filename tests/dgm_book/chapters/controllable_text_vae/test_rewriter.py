@@ -78,9 +78,9 @@ def test_only_the_named_parts_learn(tmp_path, small):
     model, parts = new_model(), ("decoder.", "gate")
     rewriter.train(model, WORDS, draw([], []), 6, tmp_path / "run", 0, parts=parts)
     rows = zip(model.named_parameters(), new_model().parameters(), strict=True)
-    moved = {name for (name, new), old in rows if not torch.equal(new, old)}
-    assert moved
-    assert all(name.startswith(parts) for name in moved)
+    learnt = {name for (name, new), old in rows if not torch.equal(new, old)}
+    assert learnt
+    assert all(name.startswith(parts) for name in learnt)
 
 
 def stopped(model, sources, file):
